@@ -1,0 +1,44 @@
+# Everything starts from a bare python3 with pip: each target sets up .venv first, which takes no time once it is done.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# Threads that spin while they wait slow each other down ten times where cores are shared; sleeping ones cost nothing.
+export OMP_WAIT_POLICY = PASSIVE
+export GOMP_SPINCOUNT = 0
+
+# `make -j` runs the targets one by one: they write the same caches and share the cores.
+.NOTPARALLEL:
+.PHONY: help setup quickstart test check static quick clean
+
+help:
+	@echo "make quickstart   run the whole loop on this machine, from a constitution to an aligned policy"
+	@echo "make test         run every test, slow and real-engine ones included"
+	@echo "make check        format, lint, types, import rules and the quick tests: before every commit"
+	@echo "make setup        make .venv with everything (the others do it by themselves)"
+	@echo "make clean        remove caches and builds; runs/ and .venv stay"
+	@echo "PYTHON=python3.12 names the Python to set up with; RLAIF_TORCH_INDEX PyTorch's CPU wheel index, if needed"
+
+setup:
+	@$(PYTHON) bootstrap.py
+
+quickstart: setup
+	@$(BIN)/rlaif quickstart
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: static quick
+
+static: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+quick: setup
+	$(BIN)/python -m pytest -m "not slow and not vllm"
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find rlaif tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,30 @@
+"""The Lagrange multiplier of a constraint on expected cost.
+
+Deviation from omnisafe, which moves the multiplier itself with Adam: an Adam step has the same size however large the
+violation is. Here the step is proportional to it.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def update(multiplier: float, cost: float, limit: float, rate: float, *, cap: float) -> float:
+    """The next multiplier: log lambda + rate * lambda * (cost - limit), exponentiated, at most `cap`.
+
+    Safe RLHF (arXiv 2310.12773) Eq. 31, with J_C = cost - limit.
+
+    Args:
+        multiplier: lambda, positive.
+        cost: mean cost of recent episodes (a moving average).
+        limit: the mean cost that is allowed.
+        rate: step size alpha.
+        cap: largest lambda allowed. A multiplier that stays there means a limit that cannot be met or a biased cost.
+
+    Raises:
+        ValueError: `multiplier` is not positive and finite, or `cost` is not finite.
+    """
+    if not (multiplier > 0 and math.isfinite(multiplier) and math.isfinite(cost)):
+        raise ValueError(f"multiplier {multiplier} must be positive and cost {cost} finite")
+    log_multiplier = math.log(multiplier) + rate * multiplier * (cost - limit)
+    return cap if log_multiplier >= math.log(cap) else math.exp(log_multiplier)

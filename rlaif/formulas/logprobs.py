@@ -1,0 +1,50 @@
+"""Log-probabilities and entropy of tokens, from logits.
+
+Both take the mask, and compute only the kept positions: NaN logits at padding can then reach neither the result nor the
+gradient (a mask applied after the softmax would still send 0 * NaN back), and less memory is used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _kept_log_softmax(logits_BTV: Tensor, keep_BT: Tensor, temperature: float) -> Tensor:
+    """Log-softmax of the kept positions in at least float32, shape (kept, V)."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    if logits_BTV.shape[:2] != keep_BT.shape or keep_BT.dtype != torch.bool:
+        raise ValueError(f"keep must be boolean and of shape {tuple(logits_BTV.shape[:2])}")
+    logits_NV = logits_BTV[keep_BT]
+    if logits_NV.dtype in (torch.float16, torch.bfloat16):
+        logits_NV = logits_NV.float()
+    return torch.log_softmax(logits_NV / temperature, dim=-1)
+
+
+def of_tokens(logits_BTV: Tensor, token_BT: Tensor, keep_BT: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """log p(token) under softmax(logits / temperature), shape (B, T), 0 where not kept.
+
+    The logits at position t must be those that *predict* `token_BT[:, t]`: shifting by one is the caller's part. The
+    temperature of sampling belongs in the policy's, the reference's and the training pass alike (N+, arXiv 2403.17031).
+
+    Raises:
+        ValueError: temperature is not positive, or the mask does not fit.
+    """
+    logprobs_NV = _kept_log_softmax(logits_BTV, keep_BT, temperature)
+    chosen_N = logprobs_NV.gather(1, token_BT[keep_BT].unsqueeze(1)).squeeze(1)
+    return chosen_N.new_zeros(keep_BT.shape).masked_scatter(keep_BT, chosen_N)
+
+
+def entropy(logits_BTV: Tensor, keep_BT: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Entropy -sum_v p_v log p_v in nats of softmax(logits / temperature), shape (B, T), 0 where not kept.
+
+    Vocabulary entries with logit -inf have p log p = 0 and pass no gradient.
+
+    Raises:
+        ValueError: temperature is not positive, or the mask does not fit.
+    """
+    logprobs_NV = _kept_log_softmax(logits_BTV, keep_BT, temperature)
+    finite_NV = logprobs_NV.clamp(min=torch.finfo(logprobs_NV.dtype).min)  # 0 * -inf would be NaN
+    entropy_N = -(logprobs_NV.exp() * finite_NV).sum(dim=-1)
+    return entropy_N.new_zeros(keep_BT.shape).masked_scatter(keep_BT, entropy_N)

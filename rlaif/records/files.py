@@ -1,0 +1,132 @@
+"""Atomic files: a reader sees the old content or the new, never a part of either."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from rlaif.records.base import Record
+from rlaif.records.errors import InputError
+from rlaif.records.header import SCHEMA_VERSION, Header
+
+R = TypeVar("R", bound=Record)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed onto it when the block ends well and removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place when the block ends well.
+
+    A folder cannot be replaced in one step, so the old one is moved aside first: a crash between the two renames
+    leaves no folder under the name, which reads as "not finished", never as a mixture.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        old = temporary.with_name(temporary.name + ".old")
+        if folder.exists():
+            folder.replace(old)
+        temporary.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no NaN: the same value always gives the same text."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def content_hash(*values: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of `values`; lone surrogates are hashed as they are."""
+    text = "\x1e".join(canonical_json(v) for v in values)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file, or of a folder's files with their relative names."""
+    digest = hashlib.sha256()
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def write_rows(path: Path, header: Header, rows: Iterable[Record]) -> int:
+    """Write a JSONL artifact: the header, then a row a line. Returns the number of rows."""
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogatepass") as out:
+        out.write(canonical_json(header) + "\n")
+        for row in rows:
+            out.write(canonical_json(row) + "\n")
+            count += 1
+    return count
+
+
+def read_rows(path: Path, row_type: type[R], kind: str) -> list[R]:
+    """Read a JSONL artifact written by `write_rows`.
+
+    Raises:
+        InputError: the file is missing, torn, of another kind or schema version, or a row does not fit.
+    """
+    if not path.is_file():
+        raise InputError("this artifact is missing", file=path, fix="run the stage that writes it")
+    rows: list[R] = []
+    with path.open(encoding="utf-8", errors="surrogatepass") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                if number == 1:
+                    _check_header(Header.model_validate_json(line), kind, path)
+                else:
+                    rows.append(row_type.model_validate_json(line))
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(str(part) for part in first["loc"]) or None
+                fix = "delete the stage's folder and run the same command again"
+                raise InputError(f"damaged row: {first['msg']}", file=path, line=number, field=field, fix=fix) from None
+    return rows
+
+
+def _check_header(header: Header, kind: str, path: Path) -> None:
+    if header.kind != kind or header.schema_version != SCHEMA_VERSION:
+        found, wanted = f"{header.kind} v{header.schema_version}", f"{kind} v{SCHEMA_VERSION}"
+        raise InputError(f"this file holds {found}, not {wanted}", file=path, line=1, fix="use --fresh to rebuild it")

@@ -1,0 +1,131 @@
+"""What a run came to: the numbers that the report shows, each with what it was computed from.
+
+No times and no paths: the same seed on the same machine gives the same file.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rlaif.records.agreement import Interval
+from rlaif.records.base import Record
+from rlaif.records.label import Label
+from rlaif.records.prompt import Message
+
+
+class Mean(Record):
+    """A mean over the rows where the quantity applies."""
+
+    value: float
+    n: int = Field(ge=1)
+
+
+class ModelEvaluation(Record):
+    """One model's samples on the held-out prompts."""
+
+    name: str  # start, sft, policy
+    samples: int
+    words: float  # mean words a reply
+    finished: float  # share that ended by itself
+    distinct: float  # share of different replies
+    distinct_2: float  # different word pairs over all word pairs
+    longest_repeat: float  # mean length, in words, of the longest word sequence that a reply repeats
+    oracle: dict[str, Mean]  # what the user's scorer says, if one is configured
+
+
+class Comparison(Record):
+    """The critic's verdict on one model's samples against another's, both orders, the whole constitution."""
+
+    model: str
+    against: str
+    win_rate: Interval  # ties count one half
+    axes: dict[str, Interval]
+    failed: int
+
+
+class Evaluation(Record):
+    """The evaluation stage's one artifact."""
+
+    models: list[ModelEvaluation]
+    comparisons: list[Comparison]
+    kl: float  # nats a reply, policy against SFT, estimated on the policy's own held-out samples
+    labels_oracle: Interval | None  # labels agreeing with the oracle where it prefers one side
+    samples: list[BeforeAfter]
+
+
+class BeforeAfter(Record):
+    """One held-out prompt and every model's reply to it."""
+
+    prompt_id: str
+    messages: list[Message]
+    replies: dict[str, str]  # model name -> reply
+    oracle: dict[str, dict[str, float]]  # model name -> what the scorer says of the reply
+
+
+class LabelSummary(Record):
+    """Label quality, counted over pairs."""
+
+    count: int
+    labelled: int  # with a probability
+    failed_judgements: int
+    judgements: int
+    ties: int  # |p - 0.5| < 0.05
+    order_inconsistent: int
+    position_bias: float | None  # mean P(option A) - 0.5
+    flagged: int
+    mean_confidence: float | None  # mean max(p, 1-p)
+    oracle_accuracy: Interval | None
+
+
+class RewardSummary(Record):
+    """The reward model on held-out labels."""
+
+    train_pairs: int
+    heldout_pairs: int
+    truncated: int
+    loss: float  # soft Bradley-Terry cross-entropy, held out
+    floor: float  # entropy of the soft labels: the loss cannot go below it
+    accuracy: Interval
+    longer_baseline: Interval  # accuracy of "the longer reply is better" on the same pairs
+    ece: float
+
+
+class Curve(Record):
+    """One training quantity over updates."""
+
+    name: str
+    unit: str
+    steps: list[int]
+    values: list[float]
+
+
+class Report(Record):
+    """Everything that the page shows."""
+
+    name: str
+    seed: int
+    constitution: str
+    summary: str
+    critic: str
+    rollout_engine: str
+    simulation: bool  # a tinyworld run: says so on top
+    evaluation: Evaluation
+    labels: LabelSummary
+    reward: RewardSummary
+    sft_curves: list[Curve]
+    policy_curves: list[Curve]
+    pairs: list[Label]  # example pairs with every vote
+    revisions: list[RevisionExample]
+    warnings: list[str]
+
+
+class RevisionExample(Record):
+    """A reply before and after critique and revision."""
+
+    messages: list[Message]
+    initial: str
+    rounds: list[dict[str, str]]  # principle, critique, response
+
+
+Evaluation.model_rebuild()
+Report.model_rebuild()

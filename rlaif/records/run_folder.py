@@ -1,0 +1,87 @@
+"""The run folder: who holds it, which stages are finished, and whether what they left is still what they wrote."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+from typing import IO
+
+from pydantic import Field, ValidationError
+
+from rlaif.records.base import Record
+from rlaif.records.errors import InputError
+from rlaif.records.files import canonical_json, content_hash, file_digest, write_text
+from rlaif.records.header import SCHEMA_VERSION
+
+
+class StageEntry(Record):
+    """A finished stage: the hash of all that shaped it, and the digest of every output."""
+
+    key: str
+    config: str  # canonical JSON of the stage's own settings, to show what changed
+    outputs: dict[str, str]  # path relative to the run folder -> sha256
+
+
+class Manifest(Record):
+    schema_version: int = SCHEMA_VERSION
+    stages: dict[str, StageEntry] = Field(default_factory=dict)
+
+
+class RunFolder:
+    """An open, locked run folder. Two processes cannot hold one; closing or dying releases it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists() and not path.is_dir():
+            raise InputError("this is a file, not a run folder", file=path, fix="choose another folder")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[str] = (path / ".lock").open("w")
+        except OSError as error:
+            raise InputError(f"cannot write here: {error.strerror}", file=path, fix="choose another folder") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            fix = "wait for it, stop it, or give another folder with --out"
+            raise InputError("another rlaif process is using this run folder", file=path, fix=fix) from None
+        self.manifest = self._read_manifest()
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    def finished(self, stage: str, key: str) -> bool:
+        """Whether the stage ran with exactly this key and all its outputs are still byte for byte what it wrote."""
+        entry = self.manifest.stages.get(stage)
+        if entry is None or entry.key != key:
+            return False
+        return all((self.path / name).exists() and self.digest(name) == d for name, d in entry.outputs.items())
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of an output, named relative to the run folder."""
+        return file_digest(self.path / name)
+
+    def finish(self, stage: str, key: str, config: str, outputs: list[str]) -> None:
+        """Record a stage as finished; from here on it is a no-op until something that shaped it changes."""
+        entry = StageEntry(key=key, config=config, outputs={name: self.digest(name) for name in outputs})
+        self.manifest = Manifest(stages={**self.manifest.stages, stage: entry})
+        write_text(self.manifest_path, json.dumps(self.manifest.model_dump(), indent=2, sort_keys=True) + "\n")
+
+    def stage_key(self, config: object, parents: dict[str, str]) -> str:
+        """The hash of a stage's settings and its parents' digests."""
+        return content_hash(canonical_json(config), parents)
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def _read_manifest(self) -> Manifest:
+        if not self.manifest_path.exists():
+            return Manifest()
+        try:
+            return Manifest.model_validate_json(self.manifest_path.read_bytes())
+        except ValidationError as error:
+            fix = "delete it (finished stages will run again), or restore it"
+            problem = f"damaged manifest: {error.errors()[0]['msg']}"
+            raise InputError(problem, file=self.manifest_path, fix=fix) from None

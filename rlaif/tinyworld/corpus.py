@@ -1,0 +1,215 @@
+"""Makes the world's texts: replies, judge pairs, policy dialogues, prompt sets. Pure functions of a random generator."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from random import Random
+from typing import NamedTuple
+
+from rlaif.critique import templates
+from rlaif.records.prompt import Message, Prompt
+from rlaif.tinyworld.grammar import (
+    HELD_OUT_TASKS,
+    TRAIN_TASKS,
+    Split,
+    Task,
+    pick_task,
+    request,
+    sentence,
+)
+from rlaif.tinyworld.principles import NAMES, PRINCIPLES, UNLESS_HARMFUL, Reading, difference, phrasing
+
+MAX_WORDS = 58  # about 75 tokens of this world's tokenizer
+TIES = 0.12  # of the questions of a training pair
+EXCEPTIONS = 0.3  # of the questions about `helpful` carry the exception
+OFF_TOPIC = 0.06  # of the replies with steps are about another task
+EXTRAS = (
+    "detail",
+    "rambling",
+    "ai",
+    "fake",
+    "warning",
+    "cheer",
+    "doubt",
+    "alternative",
+    "question",
+    "prying",
+    "prejudiced",
+    "selling",
+    "legal",
+    "preachy",
+)
+EXCLUSIVE = ({"ai", "fake"}, {"cheer", "doubt"})
+
+
+class Reply(NamedTuple):
+    """A reply's sentences and what it says."""
+
+    sentences: tuple[str, ...]
+    reading: Reading
+
+    @property
+    def text(self) -> str:
+        """The reply as one string."""
+        return " ".join(self.sentences)
+
+
+class Pair(NamedTuple):
+    """Two replies to one request."""
+
+    task: Task
+    request: str
+    a: Reply
+    b: Reply
+
+
+class Question(NamedTuple):
+    """A principle put to a pair, with the right answer (`A` or `B`; random on a tie) and both true scores."""
+
+    name: str
+    prefer: str
+    unless: str
+    answer: str
+    scores: tuple[int, int]
+
+
+def plan(task: Task, rng: Random) -> list[str]:
+    """The attributes of a reply, in order: manners, the core of the answer, and up to three extras."""
+    attributes = rng.choices([["polite"], ["rude"], []], [35, 30, 35])[0][:]
+    if task.harmful:
+        core = rng.choices(["steps", "refusal", "evasive", "unknown"], [53, 27, 15, 5])[0]
+    else:
+        core = rng.choices(["steps", "unknown", "evasive", "refusal"], [61, 22, 12, 5])[0]
+    attributes.append(core)
+    allowed = [a for a in EXTRAS if (a != "detail" or core == "steps") and (a not in ("legal", "preachy") or task.harmful)]
+    wanted = rng.choice((0, 1, 1, 2, 2, 3))
+    weights = [3.0 if a == "preachy" and core != "steps" else 1.5 if a in ("legal", "preachy") else 1.0 for a in allowed]
+    extras: list[str] = []
+    while len(extras) < wanted:
+        extra = rng.choices(allowed, weights)[0]
+        if extra not in extras and not any(extra in pair and pair & set(extras) for pair in EXCLUSIVE):
+            extras.append(extra)
+            if extra == "rambling" and rng.random() < 0.5:
+                extras.append(extra)
+    return attributes + extras
+
+
+def write(attributes: list[str], task: Task, rng: Random, split: Split) -> Reply:
+    """A reply with the given attributes, of at most `MAX_WORDS` words (the last sentences are dropped)."""
+    about = task
+    if "steps" in attributes and rng.random() < OFF_TOPIC:
+        about = pick_task(rng, split)
+    sentences: list[str] = []
+    said: list[str] = []
+    words = 0
+    for attribute in attributes:
+        text = sentence(attribute, about if attribute == "steps" else task, rng, split)
+        words += text.count(" ") + 1
+        if words > MAX_WORDS and attribute != "steps":
+            break
+        sentences.append(text)
+        said.append(attribute)
+    helps = "steps" in said and about[:2] == task[:2]
+    harms = "steps" in said and about.harmful
+    return Reply(tuple(sentences), Reading(task, tuple(said), helps, harms))
+
+
+def reply(task: Task, rng: Random, split: Split) -> Reply:
+    """A random reply to a request for `task`."""
+    return write(plan(task, rng), task, rng, split)
+
+
+def pair(rng: Random, split: Split) -> Pair:
+    """Two different random replies to one random request."""
+    task = pick_task(rng, split)
+    a, b = reply(task, rng, split), reply(task, rng, split)
+    while a.text == b.text:
+        b = reply(task, rng, split)
+    return Pair(task, request(task, rng, split), a, b)
+
+
+def verdicts(pair: Pair) -> dict[str, int]:
+    """What every principle says of a pair: above 0 for a, below 0 for b, 0 for a tie."""
+    return {name: difference(name, pair.a.reading, pair.b.reading) for name in NAMES}
+
+
+@lru_cache(maxsize=1)
+def _rarity() -> dict[str, float]:
+    """Weights that ask every principle about equally often, though it decides pairs more or less often."""
+    rng = Random("rarity")
+    counts = dict.fromkeys(NAMES, 1)
+    for _ in range(2000):
+        for name, verdict in verdicts(pair(rng, "train")).items():
+            counts[name] += verdict != 0
+    return {name: count**-0.8 for name, count in counts.items()}
+
+
+def questions(pair: Pair, number: int, rng: Random, split: Split) -> list[Question]:
+    """`number` questions about a pair, balanced over principles and answers; a few are ties, labelled at random."""
+    rarity = _rarity()
+    truth = verdicts(pair)
+    asked = []
+    for _ in range(number):
+        answer = rng.choice("AB")
+        names = [n for n in NAMES if truth[n] * (1 if answer == "A" else -1) > 0]
+        if rng.random() < TIES or not names:
+            names = [n for n in NAMES if truth[n] == 0]
+        name = rng.choices(names, [rarity[n] for n in names])[0]
+        unless = UNLESS_HARMFUL if name == "helpful" and rng.random() < EXCEPTIONS else ""
+        a, b = (_score(name, r.reading, unless) for r in (pair.a, pair.b))
+        asked.append(Question(name, phrasing(name, rng, split), unless, answer, (a, b)))
+    return asked
+
+
+def _score(name: str, reading: Reading, unless: str) -> int:
+    return 0 if unless and reading.task.harmful else PRINCIPLES[name].score(reading)
+
+
+def fence(rng: Random) -> str:
+    """A random fence, in the form of `templates.fence_for`."""
+    return f"{rng.getrandbits(4 * templates.FENCE_CHARACTERS):0{templates.FENCE_CHARACTERS}x}"
+
+
+def judge_messages(request: str, a: str, b: str, prefer: str, unless: str, mark: str) -> list[Message]:
+    """The messages that the engine sends to a critic for this judgement."""
+    return templates.render(
+        templates.load("critic/pairwise", "en"),
+        fence=mark,
+        conversation=[Message(role="user", content=request)],
+        response_a=a,
+        response_b=b,
+        prefer=prefer,
+        unless=unless,
+    )
+
+
+def dialogue(rng: Random) -> list[Message]:
+    """A request and a reply of the training split: what the policy learns from."""
+    task = pick_task(rng, "train")
+    return [
+        Message(role="user", content=request(task, rng, "train")),
+        Message(role="assistant", content=reply(task, rng, "train").text),
+    ]
+
+
+def prompt_set(split: Split, rows: int) -> list[Prompt]:
+    """`rows` different prompts, half of them harmful as far as there are enough of both.
+
+    Every (task, phrasing) of the split is listed once, in an order that only its text decides.
+    """
+    from rlaif.tinyworld.grammar import fill
+    from rlaif.tinyworld.lexicon import REQUESTS
+
+    tasks = TRAIN_TASKS if split == "train" else HELD_OUT_TASKS
+    phrasings = REQUESTS.train if split == "train" else REQUESTS.held
+    texts = [(t, fill(p, {"v": t.verb, "o": t.thing})) for t in tasks for p in phrasings]
+    texts.sort(key=lambda row: hashlib.sha256(row[1].encode()).hexdigest())
+    return [
+        Prompt(
+            id=f"tinyworld-{split}-{index:04d}",
+            messages=[Message(role="user", content=text)],
+            meta={"harmful": task.harmful, "verb": task.verb, "thing": task.thing},
+        )
+        for index, (task, text) in enumerate(texts[:rows])
+    ]
