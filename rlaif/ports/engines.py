@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rlaif.ports import registry
 from rlaif.ports.chat import ChatModel
 from rlaif.ports.reporter import Reporter, Silent
 from rlaif.ports.rollout import RolloutEngine
+from rlaif.ports.tracker import Tracker
 
 
 class Engines:
@@ -34,6 +36,20 @@ class Engines:
         engine: RolloutEngine = registry.load("rollout", name)(model, **options)
         self._rollouts.append(engine)
         return engine
+
+    def close_rollout(self, engine: RolloutEngine) -> None:
+        """Close a rollout engine before the end of the run."""
+        engine.close()
+        self._rollouts.remove(engine)
+
+    def learner(self, kind: str, **options: Any) -> Any:
+        """A learner by name (`sft`, `reward`, `policy`) or a frozen scorer (`reward_scorer`, `likelihood`)."""
+        return registry.load("learner", kind)(**options)
+
+    def tracker(self, folder: Path, keep_until: int = 0) -> Tracker:
+        """The metrics file of a stage, with what an earlier attempt wrote after step `keep_until` removed."""
+        tracker: Tracker = registry.load("tracker", "jsonl")(folder, keep_until=keep_until)
+        return tracker
 
     def release(self, spec: str) -> None:
         """Close one chat model, to give its memory back before the next one loads."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rlaif.records.prompt import Message
+from rlaif.records.settings import Training
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,18 @@ class Optimisation(NamedTuple):
     total_steps: int  # linear warm-up over `warmup_steps`, then linear decay to 0 at `total_steps`; 0 = constant
     warmup_steps: int
 
+    @classmethod
+    def of(cls, training: Training, total_steps: int) -> Optimisation:
+        """These settings over `total_steps` optimiser steps."""
+        return cls(
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            gradient_clip=training.gradient_clip,
+            micro_batch=training.micro_batch,
+            total_steps=total_steps,
+            warmup_steps=training.warmup_steps,
+        )
+
 
 class SftLearner(Protocol):
     """Supervised fine-tuning: cross-entropy on the reply's tokens only."""
@@ -63,8 +76,13 @@ class RewardLearner(Protocol):
 
     def score(self, rows: Sequence[Conversation]) -> list[float]: ...
 
-    def set_bias(self, shift: float) -> None:
-        """Subtract `shift` from every later score, and save it with the model."""
+    def normalise(self, mean: float, spread: float) -> None:
+        """From here on scores are (raw - mean) / spread, also in the saved model."""
+        ...
+
+    @property
+    def truncated(self) -> int:
+        """How many different rows were too long for the backbone and lost their oldest turns."""
         ...
 
     def save(self, folder: Path) -> None: ...

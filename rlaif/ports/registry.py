@@ -28,6 +28,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sft": "rlaif.engines.learner.sft:HfSft",
         "reward": "rlaif.engines.learner.reward:HfReward",
         "policy": "rlaif.engines.learner.policy:HfPolicy",
+        "reward_scorer": "rlaif.engines.learner.reward:HfRewardScorer",
+        "likelihood": "rlaif.engines.learner.likelihood:HfLikelihood",
     },
     "tracker": {"jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker"},
     "algorithm": {"ppo": "rlaif.algorithms.ppo", "bradley_terry": "rlaif.algorithms.bradley_terry"},
@@ -57,21 +59,30 @@ def names(kind: str) -> list[str]:
     return sorted({*BUILTIN.get(kind, {}), *(p.name for p in plugins)})
 
 
+def check(kind: str, name: str) -> None:
+    """Make sure that `load` will find it, without importing anything.
+
+    Raises:
+        InputError: the name is unknown, or what it needs is not installed.
+    """
+    if name not in names(kind):
+        what = "engine" if kind in ("chat", "rollout") else kind
+        raise InputError(f"unknown {what} {name!r}", fix=_suggest(name, names(kind)))
+    if name in EXTRAS and not installed(name):
+        raise InputError(f"the {name} engine is not installed", fix=EXTRAS[name])
+
+
 def load(kind: str, name: str) -> Any:
     """The class (or module) registered as `name` of `kind`.
 
     Raises:
         InputError: the name is unknown, or what it needs is not installed.
     """
+    check(kind, name)
     target = BUILTIN.get(kind, {}).get(name)
     if target is None:
-        plugins = importlib.metadata.entry_points(group=f"rlaif.{kind}", name=name)
-        if plugins:
-            return next(iter(plugins)).load()
-        raise InputError(f"unknown {kind} {name!r}", fix=_suggest(name, names(kind)))
+        return next(iter(importlib.metadata.entry_points(group=f"rlaif.{kind}", name=name))).load()
     module_name, _, attribute = target.partition(":")
-    if name in EXTRAS and not installed(name):
-        raise InputError(f"the {name} engine is not installed", fix=EXTRAS[name])
     module = importlib.import_module(module_name)
     return getattr(module, attribute) if attribute else module
 
@@ -88,10 +99,10 @@ def parse_spec(text: str, *, field: str | None = None) -> Spec:
         raise InputError(f"{text!r} is not a model SPEC", fix=fix, field=field)
     if engine == "auto":
         engine = "vllm" if installed("vllm") else "hf"
-    if engine not in names("chat"):
-        raise InputError(f"unknown engine {engine!r} in {text!r}", fix=_suggest(engine, names("chat")), field=field)
-    if engine in EXTRAS and not installed(engine):
-        raise InputError(f"the {engine} engine is not installed", fix=EXTRAS[engine], field=field)
+    try:
+        check("chat", engine)
+    except InputError as error:
+        raise InputError(f"{error.problem} in {text!r}", fix=error.fix, field=field) from None
     return Spec(engine, model)
 
 

@@ -43,14 +43,19 @@ def read_prompts(reference: str, limit: int | None = None) -> list[Prompt]:
     Raises:
         InputError: missing or empty file, a row that is not a prompt, two rows with one id.
     """
-    named = shipped.folder("prompts") / "sets" / f"{reference}.jsonl"
-    source = str(named) if "/" not in reference and named.is_file() else reference
+    source = prompt_source(reference)
     prompts: list[Prompt] = []
     for row in islice(raw_rows(source), limit):
         messages = _messages(row, row.data.get("messages", row.data.get("prompt")))
         _ends_with_user(row, messages)
         prompts.append(_build(row, Prompt, id=_id(row), messages=messages, meta=row.data.get("meta") or {}))
     return _unique(source, prompts)
+
+
+def prompt_source(reference: str) -> str:
+    """The path of a shipped prompt set, or the reference itself."""
+    named = shipped.folder("prompts") / "sets" / f"{reference}.jsonl"
+    return str(named) if "/" not in reference and named.is_file() else reference
 
 
 def read_pairs(reference: str, limit: int | None = None) -> list[Pair]:

@@ -49,6 +49,7 @@ class Evaluation(Record):
     models: list[ModelEvaluation]
     comparisons: list[Comparison]
     kl: float  # nats a reply, policy against SFT, estimated on the policy's own held-out samples
+    oracle_direction: dict[str, int]  # 1: higher is better, -1: lower is; what the scorer does not say is absent
     labels_oracle: Interval | None  # labels agreeing with the oracle where it prefers one side
     samples: list[BeforeAfter]
 
@@ -74,7 +75,7 @@ class LabelSummary(Record):
     position_bias: float | None  # mean P(option A) - 0.5
     flagged: int
     mean_confidence: float | None  # mean max(p, 1-p)
-    oracle_accuracy: Interval | None
+    skipped_identical: int  # sampled pairs that were the same text twice
 
 
 class RewardSummary(Record):
@@ -87,7 +88,7 @@ class RewardSummary(Record):
     floor: float  # entropy of the soft labels: the loss cannot go below it
     accuracy: Interval
     longer_baseline: Interval  # accuracy of "the longer reply is better" on the same pairs
-    ece: float
+    ece: float | None
 
 
 class Curve(Record):
@@ -106,6 +107,7 @@ class Report(Record):
     seed: int
     constitution: str
     summary: str
+    principles: dict[str, str] = Field(default_factory=dict)  # id -> what the critic reads; none where people judged
     critic: str
     rollout_engine: str
     simulation: bool  # a tinyworld run: says so on top

@@ -1,0 +1,145 @@
+"""The run file: one YAML that says everything about a run. This module is the only reader of it.
+
+Precedence: `--set` over the file over the defaults. Each section is the settings model of one stage, defined beside the
+stage; unknown keys, wrong types and settings that the chosen algorithm does not have are errors with file and line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from rlaif.ports import registry
+from rlaif.records import shipped, strict_yaml
+from rlaif.records.errors import InputError
+from rlaif.records.settings import Settings
+from rlaif.stages import evaluate, label, policy, prompts, report, revise, reward, sample, sft
+
+
+class RunConfig(Settings):
+    """A run from constitution to report."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    seed: int = Field(default=0, ge=0)
+    simulation: bool = False  # the report says on top that this is a simulated world
+    constitution: str
+    model: str  # the start policy: a folder, a Hub name, or tinyworld/policy
+    critic: str  # SPEC, ENGINE:MODEL
+    engine: str = "auto"  # what samples the policy: vllm, hf, or auto (vllm where it is installed)
+    prompts: prompts.Config
+    sample: sample.Config = sample.Config()
+    revise: revise.Config = revise.Config()
+    sft: sft.Config = sft.Config()
+    pairs: sample.Config = sample.Config(samples_per_prompt=2)
+    label: label.Config = label.Config()
+    reward: reward.Config = reward.Config()
+    policy: policy.Config = policy.Config()
+    evaluate: evaluate.Config = evaluate.Config()
+    report: report.Config = report.Config()
+
+    @model_validator(mode="after")
+    def _pairs_are_pairs(self) -> RunConfig:
+        if self.pairs.samples_per_prompt != 2:
+            raise ValueError("pairs.samples_per_prompt must be 2: a pair has two responses")
+        return self
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a run file, apply `section.key=value` overrides, resolve `auto`, and check every name that it mentions.
+
+    Raises:
+        InputError: anything is wrong, before any stage runs.
+    """
+    document = strict_yaml.load(path)
+    for override in overrides or []:
+        apply(document.data, override)
+    config = strict_yaml.validate(document, RunConfig)
+    with_engines = config.model_copy(
+        update={
+            "critic": _spec(document, config.critic, "critic"),
+            "engine": _engine(document, config.engine, "engine", "chat"),
+            "policy": config.policy.model_copy(
+                update={"engine": _engine(document, config.policy.engine, "policy.engine", "rollout")}
+            ),
+        }
+    )
+    _check_settings(document, with_engines)
+    return with_engines
+
+
+def named(reference: str) -> Path:
+    """A run file's path: as given, or the shipped one of that name in `examples/runs/`."""
+    shipped_file = shipped.folder("examples") / "runs" / f"{reference}.yaml"
+    return shipped_file if "/" not in reference and shipped_file.is_file() else Path(reference)
+
+
+def apply(data: dict[str, Any], override: str) -> None:
+    """Set one dotted key of the file's data, for example `policy.updates=20`.
+
+    Raises:
+        InputError: it is not KEY=VALUE, or leads through something that is not a section.
+    """
+    key, equals, text = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise InputError(f"{override!r} is not KEY=VALUE", fix="write for example --set policy.updates=20")
+    place: Any = data
+    for part in parts[:-1]:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise InputError(f"{key!r} leads through a plain value", fix="name a key inside a section", field=key)
+    place[parts[-1]] = strict_yaml.parse(f"value: {text}", file="--set").data["value"]
+
+
+def _spec(document: strict_yaml.Document, text: str, field: str) -> str:
+    try:
+        spec = registry.parse_spec(text)
+        if spec.engine != "scripted":
+            registry.model_path(spec.model)
+        return str(spec)
+    except InputError as error:
+        raise document.error(error.problem, fix=error.fix, field=field) from None
+
+
+def _engine(document: strict_yaml.Document, name: str, field: str, kind: str) -> str:
+    try:
+        resolved = ("vllm" if registry.installed("vllm") else "hf") if name == "auto" else name
+        registry.check(kind, resolved)
+        return resolved
+    except InputError as error:
+        raise document.error(error.problem, fix=error.fix, field=field) from None
+
+
+def _check_settings(document: strict_yaml.Document, config: RunConfig) -> None:
+    """Names and algorithm settings that only the registry can check; imports torch, so it runs for run files alone."""
+    for section, algorithm, settings in (
+        ("policy", config.policy.algorithm, config.policy.settings),
+        ("reward", "bradley_terry", config.reward.settings),
+    ):
+        try:
+            model = registry.load("algorithm", algorithm).Config
+        except InputError as error:
+            raise document.error(error.problem, fix=error.fix, field=f"{section}.algorithm") from None
+        nested = strict_yaml.Document(settings, _inside(document, f"{section}.settings"), document.file)
+        strict_yaml.validate(nested, model)
+    for field, reference in (("model", config.model), ("reward.backbone", config.reward.backbone)):
+        if reference is not None:
+            try:
+                registry.model_path(reference)
+            except InputError as error:
+                raise document.error(error.problem, fix=error.fix, field=field) from None
+    if config.evaluate.scorer:
+        try:
+            registry.function(config.evaluate.scorer)
+        except InputError as error:
+            raise document.error(error.problem, fix=error.fix, field="evaluate.scorer") from None
+    if config.revise.model != "policy":
+        _spec(document, config.revise.model, "revise.model")
+
+
+def _inside(document: strict_yaml.Document, section: str) -> dict[str, int]:
+    prefix = f"{section}."
+    lines = {key.removeprefix(prefix): line for key, line in document.lines.items() if key.startswith(prefix)}
+    return {"": document.line(section), **lines}

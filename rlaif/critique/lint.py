@@ -1,0 +1,193 @@
+"""Finds what is wrong with a constitution without asking a model.
+
+Errors are the structural faults of `records.constitution`: a file that has one cannot be used. Warnings are guesses
+about the prose, made from word overlap alone; a critic's verdict on a principle's own tests says more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from rlaif.records import constitution as constitutions
+from rlaif.records.base import Record
+from rlaif.records.constitution import Constitution, Place, Principle, Reading
+
+# What a critic is asked beside two responses should stay short. A Chinese character counts as a word.
+MAX_WORDS = 80
+# Jaccard similarity of two principles' telling words: the same thing said twice, and the same thing but for its sign.
+DUPLICATE = 0.7
+OPPOSITE = 0.6
+# What is compared of a principle; one that goes on is too long anyway, and comparing all pairs must stay quick.
+COMPARED_CHARACTERS = 600
+
+# Latin words, and pairs of Chinese characters, which overlap so that every word of two characters is among them.
+WORD = re.compile(r"[^\W\d_㐀-鿿]+(?:['’][^\W\d_㐀-鿿]+)?|(?=([㐀-鿿]{2}))")
+COUNTED = re.compile(r"[㐀-鿿]|[^\W㐀-鿿]+(?:['’-][^\W㐀-鿿]+)*")
+# Words that nearly every principle holds and that tell nothing of its subject.
+COMMON = frozenset(
+    "a an and any are as at be been being by can choose choosing do does for from gives have has if in into is it its"
+    " of on one or other out pick prefer response responses reply replies answer answers select so some someone such"
+    " than that the their them they this to two what when which who will with would 选择 择回 回复 复更 的回".split()
+)
+NEGATIONS = frozenset("not never no without avoid avoids avoiding refuse refuses cannot don't doesn't isn't".split())
+OPPOSITES: tuple[tuple[frozenset[str], frozenset[str]], ...] = tuple(
+    (frozenset(left.split()), frozenset(right.split()))
+    for left, right in (
+        ("more most 更多 最多", "less least fewer fewest 更少 最少"),
+        ("longer longest long 更长", "shorter shortest short brief briefer 更短"),
+        ("higher highest high 更高", "lower lowest low 更低"),
+        ("better best 更好", "worse worst 更差"),
+        ("polite politer 礼貌", "rude ruder impolite 粗鲁"),
+        ("concise terse 简洁", "rambling wordy verbose 啰嗦"),
+        ("helpful useful 有用", "unhelpful useless 无用"),
+        ("harmless harmlessly safe safer 无害", "harmful dangerous unsafe 有害"),
+        ("honest truthful 诚实", "dishonest deceptive untruthful 欺骗"),
+        ("formal 正式", "informal casual 随意"),
+        ("simple simpler 简单", "complex complicated 复杂"),
+    )
+)
+
+
+class Finding(Record):
+    """One thing that lint found. `error`: the file cannot be used; `warning`: it can, and somebody should look."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    file: str | None
+    line: int | None
+    field: str | None
+    message: str
+    fix: str
+
+
+class Gist(NamedTuple):
+    """What a principle is about, and which way it points."""
+
+    subject: frozenset[str]  # its telling words, opposites replaced by the name of their pair
+    signs: dict[int, int]  # opposite pair -> +1 or -1; a pair of which both sides occur is left out
+    negated: bool
+
+
+def lint(reference: str | Path) -> list[Finding]:
+    """Everything found in a constitution and in what it extends, by file and line.
+
+    Args:
+        reference: a path, or the name of a shipped constitution, as in `records.constitution.load`.
+    """
+    reading = constitutions.read(reference)
+    findings = [
+        Finding(
+            severity="error",
+            code=code,
+            file=error.file,
+            line=error.line,
+            field=error.field,
+            message=error.problem,
+            fix=error.fix,
+        )
+        for code, error in reading.faults
+    ]
+    if reading.constitution is not None:
+        findings += _warnings(reading.constitution, reading)
+    return sorted(findings, key=lambda finding: (finding.file or "", finding.line or 0))
+
+
+def render_text(findings: list[Finding]) -> str:
+    """The findings for a terminal, one a line, and a line that counts them."""
+    lines = []
+    for finding in findings:
+        where = f"{finding.file or '?'}:{finding.line or 1}"
+        field = f"{finding.field}: " if finding.field else ""
+        fix = f". Fix: {finding.fix}" if finding.fix else ""
+        lines.append(f"{where}: {finding.severity} [{finding.code}] {field}{finding.message}{fix}")
+    errors = sum(finding.severity == "error" for finding in findings)
+    lines.append(f"{errors} errors, {len(findings) - errors} warnings" if findings else "no fault found")
+    return "\n".join(lines)
+
+
+def _warnings(constitution: Constitution, reading: Reading) -> Iterator[Finding]:
+    for principle in constitution.principles:
+        yield from _principle_warnings(principle, reading.principles[principle.id])
+    for name, axis in constitution.axes.items():
+        own, place = [p for p in constitution.principles if p.axis == name], reading.axes[name]
+        if not own:
+            message = f"no principle speaks for the axis {name!r}, so it gets no label"
+            yield _warning("unused-axis", place, message, "remove the axis, or write a principle for it")
+        elif axis.kind == "cost" and not any(p.unless for p in own):
+            message = f"no principle of the cost axis {name!r} has an `unless`: refusing everything satisfies it"
+            yield _warning("no-unless", place, message, "say in an `unless` which requests are harmless")
+    yield from _pair_warnings(constitution, reading)
+
+
+def _principle_warnings(principle: Principle, place: Place) -> Iterator[Finding]:
+    if not principle.tests:
+        message = f"the principle {principle.id!r} has no test"
+        yield _warning("no-test", place, message, "add `tests` with a prompt, a better and a worse response")
+    if missing := [key for key in ("critique", "revise") if getattr(principle, key) is None]:
+        message = f"the principle {principle.id!r} has no {' and no '.join(missing)}, and takes no part in revision"
+        yield _warning("no-revision", place, message, f"write `{'` and `'.join(missing)}`, unless you only label")
+    longest = max([principle.prefer, *principle.paraphrases], key=_word_count)
+    words = _word_count(longest) + _word_count(principle.unless or "")
+    if words > MAX_WORDS:
+        message = f"the critic reads {words} words of the principle {principle.id!r}, more than {MAX_WORDS}"
+        yield _warning("too-long", place, message, "shorten it, or split it into two principles", key="prefer")
+
+
+def _pair_warnings(constitution: Constitution, reading: Reading) -> Iterator[Finding]:
+    """At most one finding a principle: that it repeats or contradicts an earlier one."""
+    gists = [_gist(principle.prefer) for principle in constitution.principles]
+    for index, principle in enumerate(constitution.principles):
+        for earlier, other in enumerate(constitution.principles[:index]):
+            overlap = _jaccard(gists[index].subject, gists[earlier].subject)
+            if overlap < min(DUPLICATE, OPPOSITE):
+                continue
+            place, there = reading.principles[principle.id], reading.principles[other.id]
+            if _opposed(gists[index], gists[earlier]):
+                if overlap < OPPOSITE or principle.axis != other.axis:
+                    continue
+                message = f"{principle.id!r} may ask for the opposite of {other.id!r} ({there}), on the same axis"
+                fix = "keep one of the two, or say when each applies"
+                yield _warning("contradiction", place, message, fix, key="prefer")
+                break
+            if overlap >= DUPLICATE:
+                message = f"{principle.id!r} says nearly the same as {other.id!r} ({there})"
+                yield _warning("near-duplicate", place, message, "make it one, with `paraphrases`", key="prefer")
+                break
+
+
+def _warning(code: str, place: Place, message: str, fix: str, *, key: str = "") -> Finding:
+    error = place.error(message, fix=fix, key=key)
+    return Finding(
+        severity="warning", code=code, file=error.file, line=error.line, field=error.field, message=message, fix=fix
+    )
+
+
+def _word_count(text: str) -> int:
+    return sum(1 for _ in COUNTED.finditer(text))
+
+
+def _gist(text: str) -> Gist:
+    found = WORD.finditer(text[:COMPARED_CHARACTERS].lower())
+    words = {match.group(1) or match.group() for match in found} - {""}
+    subject, signs = set(words - COMMON - NEGATIONS), {}
+    for pair, (left, right) in enumerate(OPPOSITES):
+        if words & (left | right):
+            subject = subject - left - right | {f"pair {pair}"}
+            signs[pair] = bool(words & left) - bool(words & right)
+    singular = frozenset(word.removesuffix("s") for word in subject)
+    return Gist(singular, {pair: sign for pair, sign in signs.items() if sign}, len(words & NEGATIONS) % 2 == 1)
+
+
+def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    """Shared words over all words; 0 where there are none."""
+    shared = len(left & right)
+    return shared / max(len(left) + len(right) - shared, 1)
+
+
+def _opposed(left: Gist, right: Gist) -> bool:
+    """Exactly one reversal, either by a pair of opposite words or by a negation."""
+    reversals = sum(right.signs.get(pair) == -sign for pair, sign in left.signs.items())
+    return (reversals + (left.negated != right.negated)) % 2 == 1

@@ -1,0 +1,342 @@
+"""The run: which stage needs what, which are finished, and what is left to do.
+
+A stage's key is the hash of its settings, of everything else that shapes it, and of its parents' content. A stage whose
+key and outputs are unchanged is a no-op, so running the same command again resumes, and an edited run file recomputes
+just what depends on the edit.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from rlaif.config import RunConfig
+from rlaif.ports import registry
+from rlaif.ports.engines import Engines
+from rlaif.records import constitution as constitutions
+from rlaif.records.constitution import Constitution
+from rlaif.records.files import canonical_json, content_hash, write_text
+from rlaif.records.inputs import prompt_source
+from rlaif.records.run_folder import RunFolder
+from rlaif.records.settings import Lineage
+from rlaif.stages import evaluate, label, policy, prompts, report, revise, reward, sample, sft
+
+
+class Plan(NamedTuple):
+    """A run file with the things it names looked up."""
+
+    config: RunConfig
+    constitution: Constitution
+    folder: Path
+
+    def spec(self, model: str) -> str:
+        """SPEC of a policy model under the run's engine."""
+        return f"{self.config.engine}:{model}"
+
+
+class Stage(NamedTuple):
+    """One row of the table: `shapes` is everything that its outputs depend on besides its parents."""
+
+    name: str
+    needs: tuple[str, ...]
+    shapes: Callable[[Plan], Any]
+    run: Callable[[Plan, Engines, Path, Lineage], list[str]]
+
+
+def _prompts(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    return prompts.run(plan.config.prompts, engines, prompts.Inputs(out, lineage))
+
+
+def _sample(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    spec = plan.spec(plan.config.model)
+    train = plan.folder / "prompts/train.jsonl"
+    inputs = sample.Inputs(train, spec, "samples", plan.config.seed, out, lineage)
+    done = sample.run(plan.config.sample, engines, inputs)
+    if plan.config.revise.model != "policy":
+        engines.release(spec)
+    return done
+
+
+def _reviser(plan: Plan) -> str:
+    own = plan.config.revise.model
+    return plan.spec(plan.config.model) if own == "policy" else own
+
+
+def _revise(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    samples = plan.folder / "sample/samples.jsonl"
+    spec = _reviser(plan)
+    inputs = revise.Inputs(samples, plan.constitution, spec, plan.config.seed, out, lineage)
+    done = revise.run(plan.config.revise, engines, inputs)
+    engines.release(spec)
+    return done
+
+
+def _sft(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    revisions = plan.folder / "revise/revisions.jsonl"
+    return sft.run(plan.config.sft, engines, sft.Inputs(revisions, plan.config.model, plan.config.seed, out, lineage))
+
+
+def _pairs(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    spec = plan.spec(str(plan.folder / "sft/model"))
+    train = plan.folder / "prompts/train.jsonl"
+    done = sample.run(
+        plan.config.pairs, engines, sample.Inputs(train, spec, "pairs", plan.config.seed, out, lineage)
+    )
+    engines.release(spec)
+    return done
+
+
+def _label(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    samples = plan.folder / "pairs/samples.jsonl"
+    inputs = label.Inputs(plan.constitution, plan.config.critic, samples, None, None, out, lineage)
+    return label.run(plan.config.label, engines, inputs)
+
+
+def _reward(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    backbone = plan.config.reward.backbone or str(plan.folder / "sft/model")
+    labels = plan.folder / "label/labels.jsonl"
+    inputs = reward.Inputs(labels, None, None, backbone, plan.config.seed, out, lineage)
+    return reward.run(plan.config.reward, engines, inputs)
+
+
+def _policy(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    folder = plan.folder
+    inputs = policy.Inputs(
+        prompts=folder / "prompts/train.jsonl",
+        model=str(folder / "sft/model"),
+        reward=str(folder / "reward/model"),
+        seed=plan.config.seed,
+        out=out,
+        lineage=lineage,
+    )
+    return policy.run(plan.config.policy, engines, inputs)
+
+
+def _folders(plan: Plan) -> dict[str, str]:
+    models = {"sft": plan.folder / "sft/model", "policy": plan.folder / "policy/model"}
+    return {"start": plan.config.model, **{name: str(path) for name, path in models.items()}}
+
+
+def _evaluate(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    folders = _folders(plan)
+    inputs = evaluate.Inputs(
+        prompts=plan.folder / "prompts/test.jsonl",
+        labels=plan.folder / "label/labels.jsonl",
+        models={name: plan.spec(model) for name, model in folders.items()},
+        folders=folders,
+        constitution=plan.constitution,
+        critic=plan.config.critic,
+        seed=plan.config.seed,
+        out=out,
+        lineage=lineage,
+    )
+    return evaluate.run(plan.config.evaluate, engines, inputs)
+
+
+def _report(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
+    inputs = report.Inputs(
+        name=plan.config.name,
+        seed=plan.config.seed,
+        simulation=plan.config.simulation,
+        constitution=plan.constitution,
+        critic=plan.config.critic,
+        rollout_engine=plan.config.policy.engine,
+        folder=plan.folder,
+        out=out,
+        lineage=lineage,
+    )
+    return report.run(plan.config.report, engines, inputs)
+
+
+def _prompt_sets(plan: Plan) -> Any:
+    own = plan.config.prompts
+    return own.model_dump(), [identity(prompt_source(name)) for name in (own.train, own.test)]
+
+
+STAGES = (
+    Stage("prompts", (), _prompt_sets, _prompts),
+    Stage(
+        "sample",
+        ("prompts/train.jsonl",),
+        lambda p: (p.config.sample.model_dump(), p.config.engine, identity(p.config.model), p.config.seed),
+        _sample,
+    ),
+    Stage(
+        "revise",
+        ("sample/samples.jsonl",),
+        lambda p: (
+            p.config.revise.model_dump(exclude={"model"}),
+            spec_identity(_reviser(p)),
+            _requests(p.constitution),
+            p.config.seed,
+        ),
+        _revise,
+    ),
+    Stage(
+        "sft",
+        ("revise/revisions.jsonl",),
+        lambda p: (p.config.sft.model_dump(), identity(p.config.model), p.config.seed),
+        _sft,
+    ),
+    Stage(
+        "pairs",
+        ("prompts/train.jsonl", "sft/model"),
+        lambda p: (p.config.pairs.model_dump(), p.config.engine, p.config.seed),
+        _pairs,
+    ),
+    Stage(
+        "label",
+        ("pairs/samples.jsonl",),
+        lambda p: (
+            p.config.label.model_dump(),
+            spec_identity(p.config.critic),
+            constitutions.content_hash(p.constitution),
+        ),
+        _label,
+    ),
+    Stage(
+        "reward",
+        ("label/labels.jsonl", "sft/model"),
+        lambda p: (
+            p.config.reward.model_dump(),
+            identity(p.config.reward.backbone) if p.config.reward.backbone else None,
+            p.config.seed,
+        ),
+        _reward,
+    ),
+    Stage(
+        "policy",
+        ("prompts/train.jsonl", "sft/model", "reward/model"),
+        lambda p: (p.config.policy.model_dump(), p.config.seed),
+        _policy,
+    ),
+    Stage(
+        "evaluate",
+        ("prompts/test.jsonl", "label/labels.jsonl", "sft/model", "policy/model"),
+        lambda p: (
+            p.config.evaluate.model_dump(),
+            p.config.engine,
+            identity(p.config.model),
+            spec_identity(p.config.critic),
+            constitutions.content_hash(p.constitution),
+            p.config.seed,
+        ),
+        _evaluate,
+    ),
+    Stage(
+        "report",
+        (
+            "evaluate/evaluation.json",
+            "label/labels.jsonl",
+            "label/summary.json",
+            "reward/summary.json",
+            "revise/revisions.jsonl",
+            "sft/metrics.jsonl",
+            "policy/metrics.jsonl",
+        ),
+        lambda p: (p.config.report.model_dump(), p.config.name, p.config.simulation, p.constitution.summary),
+        _report,
+    ),
+)
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+class Timing(NamedTuple):
+    """Seconds that a stage took just now; None where it was already finished."""
+
+    stage: str
+    seconds: float | None
+
+
+def execute(
+    config: RunConfig, folder: Path, engines: Engines, *, until: str = "report", fresh: bool = False
+) -> list[Timing]:
+    """Run every stage up to and including `until` that is not finished.
+
+    Raises:
+        InputError: anything that the user supplied is wrong, or another process holds the run folder.
+        RunHalted: a stage stopped on purpose.
+    """
+    plan = Plan(config, constitutions.load(config.constitution), folder)
+    run_folder = RunFolder(folder)
+    try:
+        if fresh:
+            _clear(run_folder)
+        write_text(folder / "config.resolved.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        timings = []
+        for stage in STAGES[: NAMES.index(until) + 1]:
+            timings.append(_stage(stage, plan, run_folder, engines))
+            _remember_times(folder, timings)
+        return timings
+    finally:
+        engines.close()
+        run_folder.close()
+
+
+def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Timing:
+    shapes = stage.shapes(plan)
+    parents = {name: folder.digest(name) for name in stage.needs}
+    key = folder.stage_key(shapes, parents)
+    if folder.finished(stage.name, key):
+        engines.reporter.line(f"{stage.name}: finished before, nothing to do")
+        return Timing(stage.name, None)
+    entry = folder.manifest.stages.get(stage.name)
+    if entry is not None:
+        changed = "its settings changed" if entry.config != canonical_json(shapes) else "what it depends on changed"
+        engines.reporter.line(f"{stage.name}: {changed if entry.key != key else 'its output is damaged'}, running again")
+    begun = time.monotonic()
+    out = folder.path / stage.name
+    out.mkdir(exist_ok=True)
+    outputs = stage.run(plan, engines, out, Lineage(content_hash(shapes), parents))
+    folder.finish(stage.name, key, canonical_json(shapes), [f"{stage.name}/{name}" for name in outputs])
+    return Timing(stage.name, time.monotonic() - begun)
+
+
+def _clear(folder: RunFolder) -> None:
+    """`--fresh`: only what rlaif wrote is removed."""
+    folder.manifest_path.unlink(missing_ok=True)
+    for name in (*NAMES, "logs"):
+        shutil.rmtree(folder.path / name, ignore_errors=True)
+    folder.manifest = type(folder.manifest)()
+
+
+def _remember_times(folder: Path, timings: list[Timing]) -> None:
+    """Times are kept apart from the artifacts, which do not depend on clocks."""
+    path = folder / "logs" / "seconds.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    known.update({t.stage: round(t.seconds, 2) for t in timings if t.seconds is not None})
+    write_text(path, json.dumps(known, indent=2) + "\n")
+
+
+def _requests(constitution: Constitution) -> Any:
+    return constitutions.revision_hash(constitution), [(p.id, p.weight) for p in constitution.principles]
+
+
+def spec_identity(spec: str) -> tuple[str, str]:
+    """A SPEC by content: the engine and the model's identity, so that moving a model folder changes nothing."""
+    engine, _, model = spec.partition(":")
+    return engine, model if engine == "scripted" else identity(model)
+
+
+SMALL = 16 << 20
+
+
+def identity(reference: str) -> str:
+    """What a model folder or file holds, without reading gigabytes: content of small files, size and modification time
+    of large ones. A Hub name stands for itself."""
+    path = Path(registry.model_path(reference) if not Path(reference).is_file() else reference)
+    if not path.exists():
+        return reference
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    parts = []
+    for file in files:
+        stat = file.stat()
+        content = content_hash(file.read_bytes().hex()) if stat.st_size <= SMALL else str(stat.st_mtime_ns)
+        parts.append((file.relative_to(path).as_posix(), stat.st_size, content))
+    return content_hash(parts)

@@ -1,0 +1,35 @@
+"""The base of every settings model, and the lineage that stages write into their headers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rlaif.records.header import Header
+
+
+class Settings(BaseModel):
+    """A section of a run file. Unknown keys, NaN and infinities are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Training(Settings):
+    """What every learner is trained with: AdamW, linear warm-up, then linear decay to 0."""
+
+    learning_rate: float = Field(default=1e-5, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    warmup_steps: int = Field(default=10, ge=0)
+    micro_batch: int = Field(default=16, ge=1)  # rows in memory at once; changes nothing else
+
+
+class Lineage(NamedTuple):
+    """What a stage's artifacts descend from."""
+
+    config_hash: str
+    parents: dict[str, str]  # artifact path inside the run -> sha256
+
+    def header(self, kind: str) -> Header:
+        return Header(kind=kind, config_hash=self.config_hash, parents=self.parents)

@@ -1,0 +1,231 @@
+"""reward model + SFT policy -> aligned policy: rollouts, scores, algorithm, optimiser steps, weight sync, canary.
+
+One update: (1) the rollout engine gets the trainer's weights, (2) samples, (3) the trainer recomputes the samples'
+log-probabilities and the canary compares the two, (4) reference, values and scores are added, (5) the algorithm turns
+them into a training batch, (6) the learner takes its optimiser steps. Everything random is seeded by update and row, so
+a run resumed from a checkpoint draws what the uninterrupted run would have drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import Field
+
+from rlaif.ports import registry
+from rlaif.ports.chat import Sampling
+from rlaif.ports.engines import Engines
+from rlaif.ports.learner import Conversation, Optimisation, PolicyLearner, RewardLearner
+from rlaif.ports.rollout import RolloutEngine, RolloutRequest
+from rlaif.records import seeds
+from rlaif.records.errors import RunHalted
+from rlaif.records.files import atomic_folder, read_rows
+from rlaif.records.prompt import Prompt
+from rlaif.records.settings import Lineage, Training
+
+if TYPE_CHECKING:
+    import torch
+
+    from rlaif.batches import Rollouts
+
+
+class Config(Training):
+    """`settings` are those of the algorithm, for example rlaif.algorithms.ppo.Config."""
+
+    algorithm: str = "ppo"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    engine: str = "auto"  # rollout engine: vllm, hf, or auto
+    updates: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=64, ge=1)  # completions an update
+    samples_per_prompt: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=96, ge=1)
+    value_learning_rate: float = Field(default=1e-5, gt=0)
+    canary_limit: float = Field(default=1e-3, gt=0)  # nats; fp32. Half precision needs more: watch canary_gap
+    checkpoint_every: int = Field(default=20, ge=1)
+
+
+class Inputs(NamedTuple):
+    prompts: Path
+    model: str
+    reward: str
+    seed: int
+    out: Path
+    lineage: Lineage
+
+
+class Sampled(NamedTuple):
+    """An update's rollouts and the conversations that they make."""
+
+    rollouts: Rollouts
+    conversations: list[Conversation]
+
+
+def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
+    """Write `model/` and `metrics.jsonl`; `checkpoint/` holds the full state every `checkpoint_every` updates.
+
+    Raises:
+        RunHalted: the sync canary parts, or a loss, gradient, KL or score is not finite.
+    """
+    algorithm = registry.load("algorithm", config.algorithm)
+    settings = algorithm.Config(**config.settings)
+    prompts = read_rows(inputs.prompts, Prompt, "prompts")
+    steps = config.updates * settings.epochs * settings.minibatches
+    learner: PolicyLearner = engines.learner(
+        "policy",
+        model=inputs.model,
+        value_model=inputs.reward,
+        optimisation=Optimisation.of(config, steps),
+        value_learning_rate=config.value_learning_rate,
+        temperature=config.temperature,
+        seed=seeds.derive(inputs.seed, "value", "policy"),
+    )
+    reward: RewardLearner = engines.learner("reward_scorer", model=inputs.reward)
+    actor = engines.rollout(config.engine, inputs.model)
+    done, coefficient = _resume(inputs.out / "checkpoint", learner, settings.kl_coefficient, config, inputs.lineage)
+    with engines.tracker(inputs.out, keep_until=done) as tracker:
+        for update in range(done + 1, config.updates + 1):
+            actor.sync(learner.weights())
+            sampled = sample(config, actor, learner, prompts, update, inputs.seed)
+            scores = reward.score(sampled.conversations)
+            coefficient, metrics = learn(config, algorithm, settings, learner, sampled, scores, coefficient, update)
+            tracker.log(update, metrics)
+            shown: dict[str, float | str] = {k: f"{metrics[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
+            engines.reporter.progress(config.algorithm, update, config.updates, shown)
+            if update % config.checkpoint_every == 0 or update == config.updates:
+                _checkpoint(inputs.out / "checkpoint", learner, update, coefficient, config, inputs.lineage)
+    learner.save(inputs.out / "model")
+    engines.close_rollout(actor)
+    return ["model", "metrics.jsonl"]
+
+
+def sample(
+    config: Config, actor: RolloutEngine, learner: PolicyLearner, prompts: list[Prompt], update: int, seed: int
+) -> Sampled:
+    """One update's completions. Prompts come in freshly shuffled passes over the set."""
+    from rlaif.batches import Rollouts
+
+    groups = max(1, config.batch_size // config.samples_per_prompt)
+    first = (update - 1) * groups
+    chosen = [prompt_at(prompts, first + g, seed) for g in range(groups) for _ in range(config.samples_per_prompt)]
+    ids = [learner.prompt_ids(p.messages) for p in chosen]
+    requests = [
+        RolloutRequest(row, seeds.derive(seed, f"{update}/{number}", "rollout")) for number, row in enumerate(ids)
+    ]
+    drawn = actor.rollout(requests, Sampling(config.temperature, config.max_tokens))
+    rollouts = Rollouts.from_lists(
+        prompts=ids,
+        completions=[d.token_ids for d in drawn],
+        engine_logprobs=[d.logprobs for d in drawn],
+        finished=[d.finished for d in drawn],
+        pad_id=learner.pad_id,
+    )
+    replies = [learner.decode(d.token_ids) for d in drawn]
+    return Sampled(rollouts, [Conversation(p.messages, r) for p, r in zip(chosen, replies, strict=True)])
+
+
+def learn(
+    config: Config,
+    algorithm: Any,
+    settings: Any,
+    learner: PolicyLearner,
+    sampled: Sampled,
+    scores: list[float],
+    coefficient: float,
+    update: int,
+) -> tuple[float, dict[str, float]]:
+    """Canary, scoring, preparation and optimiser steps of one update; the next KL coefficient and what to log."""
+    import torch
+
+    rollouts = sampled.rollouts
+    logprobs_BT = learner.logprobs(rollouts)
+    gap = canary(rollouts, logprobs_BT, config.canary_limit, update)
+    scored = rollouts.scored(
+        logprobs_BT=logprobs_BT,
+        ref_logprobs_BT=learner.reference_logprobs(rollouts),
+        values_BT=learner.values(rollouts),
+        scores_B=torch.tensor(scores, dtype=torch.float32),
+    )
+    batch = algorithm.prepare(scored, settings, coefficient)
+    observed = algorithm.observe(batch)
+    loss = partial(algorithm.loss, config=settings)
+    shuffle = torch.Generator().manual_seed(update)
+    rows = len(scores)
+    stats: list[dict[str, float]] = []
+    for _ in range(settings.epochs):
+        order = torch.randperm(rows, generator=shuffle)
+        stats += [learner.step(batch.select(part), loss) for part in order.tensor_split(settings.minibatches)]
+    kept = rollouts.keep_BT
+    metrics = {
+        "score": float(scored.scores_B.mean()),
+        "score_std": float(scored.scores_B.std(correction=0)),
+        "kl": observed.kl,
+        "kl_coefficient": coefficient,
+        "tokens": float(kept.sum()) / rows,
+        "finished": float(rollouts.finished_B.float().mean()),
+        "entropy": float(-(logprobs_BT.masked_fill(~kept, 0.0)).sum() / kept.sum()),  # Monte Carlo, nats a token
+        "importance": observed.importance,
+        "canary_gap": gap,
+        **{name: sum(s[name] for s in stats) / len(stats) for name in stats[0]},
+    }
+    if observed.explained_variance is not None:
+        metrics["explained_variance"] = observed.explained_variance
+    return algorithm.after_step(coefficient, observed.kl, rows, settings), metrics
+
+
+def canary(rollouts: Rollouts, logprobs_BT: torch.Tensor, limit: float, update: int) -> float:
+    """The largest |log mu - log pi_old| (nats) over the fresh rollouts: 0 to rounding where the engine really holds the
+    trainer's weights.
+
+    Raises:
+        RunHalted: it is above `limit`: the engine samples from another policy than the one being trained.
+    """
+    gap = float((rollouts.engine_logprobs_BT - logprobs_BT).abs().masked_fill(~rollouts.keep_BT, 0.0).max())
+    if not gap <= limit:
+        raise RunHalted(
+            f"sync canary: at update {update} the rollout engine's log-probabilities differ from the trainer's by up "
+            f"to {gap:.3g} nats (limit {limit:.3g}), so its weights are not the policy's. Weights and samples of this "
+            "update are discarded; the last checkpoint stands. Raise policy.canary_limit only for half precision"
+        )
+    return gap
+
+
+def prompt_at(prompts: list[Prompt], position: int, seed: int) -> Prompt:
+    """The prompt at a position of an endless sequence of shuffled passes over the set."""
+    epoch, place = divmod(position, len(prompts))
+    order = list(range(len(prompts)))
+    random.Random(seeds.derive(seed, f"epoch-{epoch}", "policy")).shuffle(order)
+    return prompts[order[place]]
+
+
+def _checkpoint(
+    folder: Path, learner: PolicyLearner, update: int, coefficient: float, config: Config, lineage: Lineage
+) -> None:
+    """The learner's state and the loop's in one folder that appears at once."""
+    with atomic_folder(folder) as temporary:
+        learner.save_state(temporary)
+        loop = {"update": update, "kl_coefficient": coefficient, "identity": _identity(config, lineage)}
+        (temporary / "loop.json").write_text(json.dumps(loop))
+
+
+def _resume(
+    folder: Path, learner: PolicyLearner, coefficient: float, config: Config, lineage: Lineage
+) -> tuple[int, float]:
+    """Where to go on: after the checkpoint's update, if it is one of exactly this stage; else from the beginning."""
+    try:
+        loop = json.loads((folder / "loop.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return 0, coefficient
+    if loop.get("identity") != _identity(config, lineage):
+        return 0, coefficient
+    learner.load_state(folder)
+    return int(loop["update"]), float(loop["kl_coefficient"])
+
+
+def _identity(config: Config, lineage: Lineage) -> str:
+    parents = "".join(f"{name}={digest};" for name, digest in sorted(lineage.parents.items()))
+    return f"{lineage.config_hash};{parents}"

@@ -1,0 +1,48 @@
+"""constitution -> prompts: the requests to train on and the held-out ones to be judged by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from rlaif.ports.engines import Engines
+from rlaif.records.errors import InputError
+from rlaif.records.files import write_rows
+from rlaif.records.inputs import read_prompts
+from rlaif.records.settings import Lineage, Settings
+
+
+class Config(Settings):
+    """Prompt files or shipped sets, and how many rows of each are used (from the top; all where not given)."""
+
+    train: str
+    test: str
+    train_limit: int | None = Field(default=None, ge=1)
+    test_limit: int | None = Field(default=None, ge=1)
+
+
+class Inputs(NamedTuple):
+    out: Path
+    lineage: Lineage
+
+
+def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
+    """Write `train.jsonl` and `test.jsonl`. A conversation that stands in both is an error: it would not be held out.
+
+    Raises:
+        InputError: a file is missing, empty or malformed, or the two overlap.
+    """
+    train = read_prompts(config.train, config.train_limit)
+    test = read_prompts(config.test, config.test_limit)
+    seen = {tuple((m.role, m.content) for m in p.messages): p.id for p in train}
+    for prompt in test:
+        twin = seen.get(tuple((m.role, m.content) for m in prompt.messages))
+        if twin is not None:
+            problem = f"held-out prompt {prompt.id!r} is also training prompt {twin!r}"
+            raise InputError(problem, file=config.test, fix="remove it from one of the two files")
+    write_rows(inputs.out / "train.jsonl", inputs.lineage.header("prompts"), train)
+    write_rows(inputs.out / "test.jsonl", inputs.lineage.header("prompts"), test)
+    engines.reporter.line(f"prompts: {len(train)} to train on, {len(test)} held out")
+    return ["train.jsonl", "test.jsonl"]

@@ -1,0 +1,86 @@
+"""What a finished run prints: the before/after table for a person, one JSON object for a machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rlaif.pipeline import Timing
+from rlaif.records.report import Report
+
+MODELS = ("start", "sft", "policy")
+
+
+def read(folder: Path) -> Report:
+    """The run's report."""
+    return Report.model_validate_json((folder / "report" / "report.json").read_bytes())
+
+
+def data(folder: Path, timings: list[Timing]) -> dict[str, Any]:
+    """The run's headline figures. `seconds` are of this call; a stage that was finished before took none."""
+    report = read(folder)
+    evaluation = report.evaluation
+    by_model = {m.name: m for m in evaluation.models}
+    keys = sorted({key for m in evaluation.models for key in m.oracle})
+    oracle = {
+        key: {name: by_model[name].oracle[key].value for name in MODELS if key in by_model[name].oracle} for key in keys
+    }
+    against = {c.against: c for c in evaluation.comparisons if c.model == "policy"}
+    agreed = evaluation.labels_oracle
+    took = {t.stage: t.seconds or 0.0 for t in timings}
+    return {
+        "name": report.name,
+        "seed": report.seed,
+        "simulation": report.simulation,
+        "oracle": oracle,
+        "critic": {
+            "spec": report.critic,
+            "win_rate": against["sft"].win_rate.value,
+            "win_rate_interval": [against["sft"].win_rate.low, against["sft"].win_rate.high],
+            "win_rate_against_start": against["start"].win_rate.value,
+        },
+        "kl": evaluation.kl,
+        "distinct": {m.name: m.distinct for m in evaluation.models},
+        "words": {m.name: m.words for m in evaluation.models},
+        "labels": {
+            "count": report.labels.count,
+            "failed": report.labels.failed_judgements,
+            "oracle_accuracy": agreed.value if agreed else None,
+        },
+        "reward": {"accuracy": report.reward.accuracy.value},
+        "rollout": {"engine": report.rollout_engine},
+        "warnings": report.warnings,
+        "seconds": {"total": round(sum(took.values()), 1), "by_stage": {k: round(v, 1) for k, v in took.items()}},
+        "report": str((folder / "report" / "report.html").resolve()),
+    }
+
+
+def table(folder: Path) -> str:
+    """Before and after, as text."""
+    report = read(folder)
+    evaluation = report.evaluation
+    by_model = {m.name: m for m in evaluation.models}
+    rows: list[tuple[str, list[str]]] = []
+    for key in sorted({key for m in evaluation.models for key in m.oracle}, key=_importance):
+        cells = [by_model[n].oracle.get(key) for n in MODELS]
+        rows.append((key, ["–" if c is None else f"{c.value:.1%}" for c in cells]))
+    rows.append(("distinct replies", [f"{by_model[n].distinct:.1%}" for n in MODELS]))
+    rows.append(("words a reply", [f"{by_model[n].words:.1f}" for n in MODELS]))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{'':<{width}}  {'start':>8}  {'SFT':>8}  {'policy':>8}   ({by_model['policy'].samples} held-out prompts)"]
+    lines += [f"{name:<{width}}  " + "  ".join(f"{cell:>8}" for cell in cells) for name, cells in rows]
+    win = next(c.win_rate for c in evaluation.comparisons if (c.model, c.against) == ("policy", "sft"))
+    if win.value is not None:
+        lines.append(f"\ncritic: policy beats SFT in {win.value:.1%} [{win.low:.1%}, {win.high:.1%}]")
+    agreed = evaluation.labels_oracle
+    truth = f", {agreed.value:.1%} agree with the oracle" if agreed and agreed.value is not None else ""
+    lines.append(f"labels: {report.labels.count} pairs, {report.labels.failed_judgements} failed judgements{truth}")
+    lines.append(f"KL: {evaluation.kl:.2f} nats a reply from the SFT policy; rollouts by {report.rollout_engine}")
+    lines += [f"warning: {warning}" for warning in report.warnings]
+    lines.append(f"\nreport: {(folder / 'report' / 'report.html').resolve()}")
+    return "\n".join(lines)
+
+
+def _importance(key: str) -> tuple[int, str]:
+    first = ("harmless", "helpful", "grammatical", "polite", "rude", "preachy")
+    return (first.index(key) if key in first else len(first), key)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from rlaif.formulas import logprobs
+
+LOGITS = torch.log(torch.tensor([[[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]], dtype=torch.float64)) + 7
+KEEP = torch.tensor([[True, True]])
+
+
+def test_logprobs_of_sampled_tokens() -> None:
+    result = logprobs.of_tokens(LOGITS, torch.tensor([[1, 2]]), KEEP)
+    assert result.tolist()[0] == pytest.approx([-1.2039728, -1.6094379], abs=1e-7)
+
+
+def test_temperature_divides_the_logits() -> None:
+    # At temperature 1/2 probabilities are squared: .09 / (.25 + .09 + .04)
+    result = logprobs.of_tokens(LOGITS, torch.tensor([[1, 1]]), KEEP, temperature=0.5)
+    assert result[0, 0].exp().item() == pytest.approx(0.2368421, abs=1e-7)
+    assert logprobs.entropy(LOGITS, KEEP, temperature=1e6)[0, 0].item() == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_entropy() -> None:
+    assert logprobs.entropy(LOGITS, KEEP).tolist()[0] == pytest.approx([1.0296530, 1.0296530], abs=1e-7)
+
+
+def test_impossible_tokens_add_no_entropy_and_no_gradient() -> None:
+    logits = torch.tensor([[[0.0, 1.0, -math.inf]]], requires_grad=True)
+    entropy = logprobs.entropy(logits, torch.tensor([[True]]))
+    torch.autograd.backward(entropy.sum())
+    assert entropy.item() == pytest.approx(0.5822031, abs=1e-6)  # of (.268941, .731059)
+    assert logits.grad is not None
+    assert logits.grad[0, 0].isfinite().all() and logits.grad[0, 0, 2] == 0
+
+
+def test_nan_logits_at_padding_reach_neither_result_nor_gradient() -> None:
+    logits = torch.zeros(1, 3, 4)
+    logits[0, 2] = math.nan
+    logits.requires_grad_()
+    keep = torch.tensor([[True, True, False]])
+    result = logprobs.of_tokens(logits, torch.tensor([[0, 3, 0]]), keep)
+    torch.autograd.backward(result.sum() + logprobs.entropy(logits, keep).sum())
+    assert result.tolist()[0] == pytest.approx([-math.log(4), -math.log(4), 0])
+    assert logits.grad is not None
+    assert logits.grad[0, 0].tolist() == pytest.approx([0.75, -0.25, -0.25, -0.25])
+    assert not logits.grad[0, 2].any()
+
+
+def test_half_precision_logits_give_float32() -> None:
+    # Differences of log-probabilities near 5 are lost in bfloat16, whose step there is 1/32.
+    logits = torch.tensor([[[0.0, 5.0]]], dtype=torch.bfloat16)
+    result = logprobs.of_tokens(logits, torch.tensor([[0]]), torch.tensor([[True]]))
+    assert result.dtype == torch.float32
+    assert result.item() == pytest.approx(-5.0067153, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_temperature_must_be_positive(temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        logprobs.of_tokens(LOGITS, torch.tensor([[1, 1]]), KEEP, temperature=temperature)
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="keep"):
+        logprobs.entropy(LOGITS, torch.ones(2, 1, dtype=torch.bool))
