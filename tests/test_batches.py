@@ -79,7 +79,7 @@ def test_every_field_is_required_and_its_shape_and_dtype_checked(name: str) -> N
     good = {field.name: getattr(batch, field.name) for field in dataclasses.fields(TrainBatch)}
     with pytest.raises(TypeError, match=name):
         TrainBatch(**{key: value for key, value in good.items() if key != name})
-    with pytest.raises(ValueError, match="shape|dimensions"):
+    with pytest.raises(ValueError, match=r"shape|dimensions"):
         replaced(**{name: good[name][..., None]})
     with pytest.raises(ValueError, match=f"{name} has dtype"):
         replaced(**{name: good[name].to(torch.bfloat16)})

@@ -22,7 +22,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    centering_coefficient: float = Field(0.01, ge=0, description="weight of (first + second)^2, which centres scores")
+    centering_coefficient: float = Field(
+        default=0.01, ge=0, description="weight of (first + second)^2, which centres scores"
+    )
 
 
 class Loss(NamedTuple):

@@ -26,20 +26,34 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    clip_range: float = Field(0.2, gt=0, lt=1, description="how far the ratio pi/pi_old may gain from 1")
-    dual_clip: float | None = Field(3.0, gt=1, description="bound on the loss of bad tokens, in multiples of |A|")
-    value_clip_range: float = Field(0.2, gt=0, description="how far a value may move per batch, in units of reward")
-    value_coefficient: float = Field(0.1, ge=0, description="weight of the value loss")
-    gamma: float = Field(1.0, ge=0, le=1, description="discount per token")
-    lam: float = Field(0.95, ge=0, le=1, description="GAE's lambda")
-    whiten_advantages: bool = Field(True, description="scale advantages to mean 0 and variance 1 over the batch")
-    kl_coefficient: float = Field(0.05, ge=0, description="reward per nat of k1; the start value if a target is set")
-    kl_target: float | None = Field(None, gt=0, description="nats per sequence; null keeps the coefficient fixed")
-    kl_horizon: float = Field(10_000, gt=0, description="episodes over which the coefficient adapts")
-    missing_eos_penalty: float = Field(1.0, ge=0, description="subtracted from the score of an unfinished completion")
-    importance_cap: float = Field(2.0, gt=0, description="cap of the weights pi_old/mu for the engine's samples")
-    epochs: int = Field(2, ge=1, description="passes over each batch")
-    minibatches: int = Field(1, ge=1, description="optimiser steps per pass")
+    clip_range: float = Field(default=0.2, gt=0, lt=1, description="how far the ratio pi/pi_old may gain from 1")
+    dual_clip: float | None = Field(
+        default=3.0, gt=1, description="bound on the loss of bad tokens, in multiples of |A|"
+    )
+    value_clip_range: float = Field(
+        default=0.2, gt=0, description="how far a value may move per batch, in units of reward"
+    )
+    value_coefficient: float = Field(default=0.1, ge=0, description="weight of the value loss")
+    gamma: float = Field(default=1.0, ge=0, le=1, description="discount per token")
+    lam: float = Field(default=0.95, ge=0, le=1, description="GAE's lambda")
+    whiten_advantages: bool = Field(
+        default=True, description="scale advantages to mean 0 and variance 1 over the batch"
+    )
+    kl_coefficient: float = Field(
+        default=0.05, ge=0, description="reward per nat of k1; the start value if a target is set"
+    )
+    kl_target: float | None = Field(
+        default=None, gt=0, description="nats per sequence; null keeps the coefficient fixed"
+    )
+    kl_horizon: float = Field(default=10_000, gt=0, description="episodes over which the coefficient adapts")
+    missing_eos_penalty: float = Field(
+        default=1.0, ge=0, description="subtracted from the score of an unfinished completion"
+    )
+    importance_cap: float = Field(
+        default=2.0, gt=0, description="cap of the weights pi_old/mu for the engine's samples"
+    )
+    epochs: int = Field(default=2, ge=1, description="passes over each batch")
+    minibatches: int = Field(default=1, ge=1, description="optimiser steps per pass")
 
     @model_validator(mode="after")
     def _adaptive_starts_above_zero(self) -> Self:
@@ -145,7 +159,7 @@ def loss(batch_rows: TrainBatch, logprobs_BT: Tensor, values_BT: Tensor, config:
         "loss": total.detach(),
         "policy_loss": policy.detach(),
         "value_loss": value.detach(),
-        "clip_fraction": surrogate.clipped_BT.sum() / tokens,
+        "clip_fraction": share(surrogate.clipped_BT.to(surrogate.ratio_BT.dtype)),
         "approx_kl_k2": share(kl.k2(old_logprobs_BT, logprobs_BT)),
         "approx_kl_k3": share(kl.k3(old_logprobs_BT, logprobs_BT)),
         "ratio_mean": share(surrogate.ratio_BT),

@@ -13,9 +13,10 @@ PATTERNS = {
     "control-token": re.compile(r"<\|[^|>\n]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>"),
     "forged-fence": re.compile(r"^\[[0-9a-f]{8}\] ", re.MULTILINE),
     "talks-to-judge": re.compile(
-        r"(?i)\b(?:answer|choose|pick|select|prefer|output)\b[^.\n]{0,30}\b(?:response |option )?[\"'(]?[AB][\"')]?(?=[\s.!,]|$)"
-        r"|\b(?:ignore|disregard)\b[^.\n]{0,40}\b(?:principle|instruction|criteria|rubric)"
-        r"|\b(?:dear|note to(?: the)?) (?:judge|evaluator|grader)\b"
+        r"\b(?i:answer|choose|pick|select|prefer|output)\b[^.\n]{0,30}\b(?i:response |option )?"
+        r"[\"'(]?[AB][\"')]?(?=[\s.!,]|$)"
+        r"|\b(?i:ignore|disregard)\b[^.\n]{0,40}\b(?i:principle|instruction|criteria|rubric)"
+        r"|\b(?i:dear|note to(?: the)?) (?i:judge|evaluator|grader)\b"
     ),
 }
 

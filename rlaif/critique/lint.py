@@ -26,15 +26,21 @@ COMPARED_CHARACTERS = 600
 # Latin words, and pairs of Chinese characters, which overlap so that every word of two characters is among them.
 WORD = re.compile(r"[^\W\d_㐀-鿿]+(?:['’][^\W\d_㐀-鿿]+)?|(?=([㐀-鿿]{2}))")
 COUNTED = re.compile(r"[㐀-鿿]|[^\W㐀-鿿]+(?:['’-][^\W㐀-鿿]+)*")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Words that nearly every principle holds and that tell nothing of its subject.
-COMMON = frozenset(
+COMMON = _words(
     "a an and any are as at be been being by can choose choosing do does for from gives have has if in into is it its"
     " of on one or other out pick prefer response responses reply replies answer answers select so some someone such"
-    " than that the their them they this to two what when which who will with would 选择 择回 回复 复更 的回".split()
+    " than that the their them they this to two what when which who will with would 选择 择回 回复 复更 的回"
 )
-NEGATIONS = frozenset("not never no without avoid avoids avoiding refuse refuses cannot don't doesn't isn't".split())
+NEGATIONS = _words("not never no without avoid avoids avoiding refuse refuses cannot don't doesn't isn't")
 OPPOSITES: tuple[tuple[frozenset[str], frozenset[str]], ...] = tuple(
-    (frozenset(left.split()), frozenset(right.split()))
+    (_words(left), _words(right))
     for left, right in (
         ("more most 更多 最多", "less least fewer fewest 更少 最少"),
         ("longer longest long 更长", "shorter shortest short brief briefer 更短"),
@@ -99,12 +105,11 @@ def render_text(findings: list[Finding]) -> str:
     """The findings for a terminal, one a line, and a line that counts them."""
     lines = []
     for finding in findings:
-        where = f"{finding.file or '?'}:{finding.line or 1}"
+        where = f"{finding.file}:{finding.line or 1}: " if finding.file else ""
         field = f"{finding.field}: " if finding.field else ""
-        fix = f". Fix: {finding.fix}" if finding.fix else ""
-        lines.append(f"{where}: {finding.severity} [{finding.code}] {field}{finding.message}{fix}")
+        lines.append(f"{where}{finding.severity} [{finding.code}] {field}{finding.message}. Fix: {finding.fix}")
     errors = sum(finding.severity == "error" for finding in findings)
-    lines.append(f"{errors} errors, {len(findings) - errors} warnings" if findings else "no fault found")
+    lines.append(f"errors: {errors}, warnings: {len(findings) - errors}")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ finished rows out of a running batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
@@ -58,9 +58,9 @@ class HfModel:
         self.batch_size = batch_size
         self.device = pick_device()
         self.stop_ids = torch.tensor(sorted(stop_ids), device=self.device)
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            self.model = AutoModelForCausalLM.from_pretrained(
+            self.model: Any = AutoModelForCausalLM.from_pretrained(
                 model_path(reference),
                 config=load_config(reference),
                 dtype=pick_dtype(dtype),

@@ -62,7 +62,9 @@ class WeightNames:
 
     def __init__(self, reference: str) -> None:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(load_config(reference), trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                load_config(reference), trust_remote_code=False
+            )
         self.shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         self.tied: bool = bool(model.config.get_text_config().tie_word_embeddings)
 

@@ -190,7 +190,7 @@ def _start(options: dict[str, Any]) -> Any:
         from vllm import LLM
 
         try:
-            llm = LLM(**options)
+            llm: Any = LLM(**options)
         except (ValueError, OSError) as error:
             raise InputError(f"vLLM cannot load {options['model']!r}: {error}", fix="try the hf engine") from error
     torch.set_num_threads = set_num_threads  # which the CPU worker replaces by a function that does nothing
@@ -210,5 +210,5 @@ def _cache_bytes(reference: str, dtype: torch.dtype, context: int) -> int:
     config = load_config(reference).get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token_bytes = 2 * config.num_hidden_layers * heads * size * dtype.itemsize
+    token_bytes: int = 2 * config.num_hidden_layers * heads * size * dtype.itemsize
     return max(CACHE_BYTES, 2 * context * token_bytes)

@@ -20,9 +20,9 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-SIZE = (3.4, 1.75)  # inches
+SIZE = (3.4, 1.8)  # inches
 MAX_POINTS = 400  # about two a pixel at the width that the page gives a drawing
 SETTINGS = {"svg.hashsalt": "rlaif", "svg.fonttype": "none", "font.size": 8.5}
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -47,7 +47,7 @@ def curve_svg(steps: Sequence[int], values: Sequence[float], name: str) -> str:
         axes.plot([x for x, _ in points], [y for _, y in points], color=LINE, linewidth=1.4)
         axes.plot(*points[-1], color=LINE, marker="o", markersize=3.5)
         _dress(axes)
-        figure.subplots_adjust(left=0.16, right=0.97, top=0.95, bottom=0.25)
+        figure.subplots_adjust(left=0.16, right=0.97, top=0.9, bottom=0.25)
         drawing = io.StringIO()
         FigureCanvasSVG(figure).print_svg(drawing, metadata=NO_METADATA)
     return _fit(drawing.getvalue(), name)
@@ -76,7 +76,10 @@ def _dress(axes: Axes) -> None:
     axes.tick_params(labelcolor=LABELS, bottom=False, left=False)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
+    numbers = ScalarFormatter(useOffset=False)
+    numbers.set_powerlimits((-2, 4))  # past that a power of ten stands above the axis
+    axes.yaxis.set_major_formatter(numbers)
+    axes.yaxis.offsetText.set_color(LABELS)
     axes.set_xlabel("update", color=LABELS, labelpad=2)
 
 

@@ -14,6 +14,7 @@ import base64
 import hashlib
 import math
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -26,12 +27,22 @@ from rlaif.page.charts import curve_svg
 from rlaif.records.report import Curve, Evaluation, ModelEvaluation, Report
 
 FOLDER = Path(__file__).resolve().parent
+PERCENT = "\u00a0%"
 MAX_TEXT = 4000  # characters of one text that are shown
 ABSENT = Markup('<abbr class="absent" title="not available: nothing was measured here">–</abbr>')
 # Letters and marks that Unicode calls printable and no font draws: fillers, and the supplementary variation selectors,
 # which can smuggle text.
 UNSEEN = re.compile("[\u115f\u1160\u2800\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
 PLAIN = re.compile(r"[\x20-\x7e\n\t]*")
+
+
+class Shown(NamedTuple):
+    """How many examples a page holds at most, so that it opens at once whatever the run's size."""
+
+    pairs: int = 30
+    revisions: int = 15
+    samples: int = 60
+    open: int = 5  # samples that stand open; the others are folded
 
 
 class Row(NamedTuple):
@@ -42,6 +53,7 @@ class Row(NamedTuple):
     cells: list[str | None]
     shares: list[float | None]  # empty where the quantity is no share
     change: str | None
+    verdict: str  # better, worse, or empty where the scorer names no direction or nothing moved
 
 
 def page(report: Report) -> str:
@@ -55,6 +67,7 @@ def page(report: Report) -> str:
             report=report,
             style=Markup(style),
             policy=Markup(f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"),
+            shown=Shown(),
             models=[m.name for m in report.evaluation.models],
             oracle_rows=oracle_rows(report.evaluation),
             text_rows=text_rows(report.evaluation.models),
@@ -93,12 +106,12 @@ def percent(share: float | None) -> str | None:
         return None
     hundredths = 100 * share
     if hundredths in (0, 100) or 1 <= hundredths <= 99:
-        return f"{hundredths:.0f} %"
+        return f"{hundredths:.0f}{PERCENT}"
     if 0 < hundredths < 1:
-        return f"{hundredths:.1f} %" if hundredths >= 0.05 else "< 0.1 %"
+        return f"{hundredths:.1f}{PERCENT}" if hundredths >= 0.05 else f"<\u00a00.1{PERCENT}"
     if 99 < hundredths < 100:
-        return f"{hundredths:.1f} %" if hundredths < 99.95 else "> 99.9 %"
-    return f"{decimal(hundredths, 1)} %"
+        return f"{hundredths:.1f}{PERCENT}" if hundredths < 99.95 else f">\u00a099.9{PERCENT}"
+    return f"{decimal(hundredths, 1)}{PERCENT}"
 
 
 def decimal(value: float | None, digits: int = 2) -> str | None:
@@ -118,21 +131,26 @@ def signed(value: float | None, digits: int = 2) -> str | None:
 
 
 def significant(value: float) -> str:
-    """A number of unknown size in four significant digits."""
-    return f"{value:.4g}".replace("-", "−")
+    """A number of unknown size in three significant digits."""
+    return f"{value:.3g}".replace("-", "−")
 
 
 def oracle_rows(evaluation: Evaluation) -> list[Row]:
-    """What the scorer says of each model, a row a key in the order of first appearance.
+    """What the scorer says of each model: what should rise first, then what should fall, then what may do either.
 
     A key whose means all lie in [0, 1] is read as a share.
     """
     rows = []
-    for key in dict.fromkeys(key for model in evaluation.models for key in model.oracle):
+    keys = dict.fromkeys(key for model in evaluation.models for key in model.oracle)
+    for key in sorted(keys, key=lambda name: -evaluation.oracle_direction.get(name, -2)):
         means = [model.oracle.get(key) for model in evaluation.models]
+        direction = evaluation.oracle_direction.get(key, 0)
         counts = sorted({mean.n for mean in means if mean is not None})
         note = f"n {counts[0]}" if len(counts) == 1 else f"n {counts[0]}–{counts[-1]}"
-        rows.append(_row(key, note, [None if mean is None else mean.value for mean in means]))
+        arrow = {1: " · ↑ better", -1: " · ↓ better"}.get(direction, "")
+        values = [None if mean is None else mean.value for mean in means]
+        share = all(0 <= value <= 1 for value in values if value is not None)
+        rows.append(_row(key, note + arrow, values, share=share, direction=direction))
     return rows
 
 
@@ -141,22 +159,25 @@ def text_rows(models: list[ModelEvaluation]) -> list[Row]:
     return [
         _row("words", "a reply", [m.words for m in models], share=False),
         _row("longest repeat", "words", [m.longest_repeat for m in models], share=False),
-        _row("distinct replies", "of all", [m.distinct for m in models]),
-        _row("distinct word pairs", "of all", [m.distinct_2 for m in models]),
-        _row("finished", "ended by itself", [m.finished for m in models]),
+        _row("distinct replies", "of all", [m.distinct for m in models], share=True),
+        _row("distinct word pairs", "of all", [m.distinct_2 for m in models], share=True),
+        _row("finished", "ended by itself", [m.finished for m in models], share=True),
     ]
 
 
-def _row(name: str, note: str, values: list[float | None], share: bool | None = None) -> Row:
-    known = [value for value in values if value is not None]
-    share = all(0 <= value <= 1 for value in known) if share is None else share
-    difference = None
-    if len(values) > 1 and values[0] is not None and values[-1] is not None:
-        difference = values[-1] - values[0]
+def _row(name: str, note: str, values: Sequence[float | None], *, share: bool, direction: int = 0) -> Row:
+    first, last = values[0], values[-1]
+    difference = last - first if first is not None and last is not None and len(values) > 1 else 0.0
+    change = signed(100 * difference, 0) if share else signed(difference, 1)
+    verdict = ""
+    if direction and change not in ("0", "0.0"):  # what is printed as no change is none
+        verdict = "better" if direction * difference > 0 else "worse"
+    if first is None or last is None or len(values) == 1:
+        change = None
     if share:
-        points = None if difference is None else f"{signed(100 * difference, 0)} pt"
-        return Row(name, note, [percent(value) for value in values], values, points)
-    return Row(name, note, [decimal(value, 1) for value in values], [], signed(difference, 1))
+        points = None if change is None else f"{change}\u00a0pt"
+        return Row(name, note, [percent(value) for value in values], list(values), points, verdict)
+    return Row(name, note, [decimal(value, 1) for value in values], [], change, verdict)
 
 
 def _plots(group: str, curves: list[Curve]) -> list[tuple[Curve, Markup | None]]:
@@ -208,6 +229,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["absent"] = ABSENT
     for filter_ in (percent, decimal, signed, significant):
         environment.filters[filter_.__name__] = filter_
     return environment

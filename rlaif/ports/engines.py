@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlaif.ports import registry
 from rlaif.ports.chat import ChatModel
 from rlaif.ports.reporter import Reporter, Silent
 from rlaif.ports.rollout import RolloutEngine
-from rlaif.ports.tracker import Tracker
+
+if TYPE_CHECKING:
+    from rlaif.ports.tracker import Tracker
 
 
 class Engines:

@@ -111,6 +111,8 @@ def read_rows(path: Path, row_type: type[R], kind: str) -> list[R]:
     if not path.is_file():
         raise InputError("this artifact is missing", file=path, fix="run the stage that writes it")
     rows: list[R] = []
+    if path.stat().st_size == 0:
+        raise InputError("this artifact is empty", file=path, fix="run the stage that writes it again")
     with path.open(encoding="utf-8", errors="surrogatepass") as lines:
         for number, line in enumerate(lines, start=1):
             try:

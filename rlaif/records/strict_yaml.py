@@ -110,6 +110,7 @@ class _Builder:
     def __init__(self, text: str, file: str | None) -> None:
         self.file = file
         self.lines: dict[str, int] = {}
+        self.line = 1
         self.events: Iterator[Any] = iter(yaml.parse(text, Loader=PARSER))
 
     def document(self) -> Document:
@@ -132,7 +133,7 @@ class _Builder:
 
     def next(self) -> Any:
         try:
-            return next(self.events)
+            event = next(self.events)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f", column {mark.column + 1}" if mark else ""
@@ -140,7 +141,10 @@ class _Builder:
             line = mark.line + 1 if mark else None
             raise InputError(problem, fix=_syntax_fix(error.problem or ""), file=self.file, line=line) from None
         except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML's own parser on an escape like \UFFFFFFFF
-            raise InputError(f"this is not valid YAML: {error}", fix="correct the YAML", file=self.file) from None
+            problem = f"this is not valid YAML, at this line or after: {error}"
+            raise InputError(problem, fix="check the escapes here", file=self.file, line=self.line) from None
+        self.line = _line(event)
+        return event
 
     def value(self, event: Any, field: str, depth: int) -> JsonValue:
         """The value that starts with `event`, at nesting `depth`."""

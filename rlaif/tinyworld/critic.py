@@ -18,7 +18,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from rlaif.tinyworld import corpus
 from rlaif.tinyworld.grammar import ATTRIBUTES
 from rlaif.tinyworld.network import Optimiser, Shape, llama
-from rlaif.tinyworld.packing import IGNORED, Batch, Row, collate, pack
+from rlaif.tinyworld.packing import Row, collate, hidden
 from rlaif.tinyworld.principles import NAMES
 from rlaif.tinyworld.tokenizer import chat_text
 
@@ -91,7 +91,7 @@ def rows(tokenizer: PreTrainedTokenizerFast, rng: Random, number: int) -> list[J
     letters = {letter: tokenizer.convert_tokens_to_ids(letter) for letter in "AB"}
     result = []
     for text, beginning in zip(texts, beginnings, strict=True):
-        row = pack(beginning.ids, [(next(parts).ids, [letters[ask.answer]]) for ask in text.asked])
+        row = Row(beginning.ids, [(next(parts).ids, [letters[ask.answer]]) for ask in text.asked])
         asked = [(NAMES.index(ask.name), ask.scores[0] + 1, ask.scores[1] + 1) for ask in text.asked]
         result.append(Judged(row, asked, [(beginning.char_to_token(at), kind) for at, kind in text.ends]))
     return result
@@ -100,7 +100,7 @@ def rows(tokenizer: PreTrainedTokenizerFast, rng: Random, number: int) -> list[J
 def batches(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Iterator[list[Judged]]:
     """Endless training batches; the rows of one batch are of similar length."""
     while True:
-        made = sorted(rows(tokenizer, rng, ROWS * CHUNK), key=lambda judged: len(judged.row.ids))
+        made = sorted(rows(tokenizer, rng, ROWS * CHUNK), key=lambda judged: judged.row.size)
         groups = [made[i : i + ROWS] for i in range(0, len(made), ROWS)]
         rng.shuffle(groups)
         yield from groups
@@ -108,17 +108,15 @@ def batches(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Iterator[list[Ju
 
 def losses(model: LlamaForCausalLM, heads: Heads, judged: list[Judged]) -> tuple[torch.Tensor, torch.Tensor]:
     """The answer loss and the auxiliary loss of a batch, both in nats. R rows, Q questions, S sentences."""
-    batch: Batch = collate([j.row for j in judged])
-    hidden_RTD = model.model(
-        input_ids=batch.ids_RT, attention_mask=batch.allowed_R1TT, position_ids=batch.positions_RT, use_cache=False
-    ).last_hidden_state
-    answered_RT = batch.targets_RT != IGNORED
-    answer_QD = hidden_RTD[answered_RT]
-    answer = cross_entropy(model.lm_head(answer_QD), batch.targets_RT[answered_RT])
+    batch = collate([j.row for j in judged])
+    ends = [(batch.shared_position(r, at), kind) for r, j in enumerate(judged) for at, kind in j.ends]
+    ends_S, kinds_S = torch.tensor(ends).unbind(1)
+    states = hidden(model, batch, torch.cat([batch.answered_M, ends_S]))
+    answer_QD, end_SD = states[: len(batch.answered_M)], states[len(batch.answered_M) :]
+    answer = cross_entropy(model.lm_head(answer_QD), batch.answers_M)
     questions_Q3 = torch.tensor([question for j in judged for question in j.questions])
-    ends_S3 = torch.tensor([(r, *end) for r, j in enumerate(judged) for end in j.ends])
     auxiliary = (
-        cross_entropy(heads.sentence(hidden_RTD[ends_S3[:, 0], ends_S3[:, 1]]), ends_S3[:, 2])
+        cross_entropy(heads.sentence(end_SD), kinds_S)
         + PRINCIPLE_WEIGHT * cross_entropy(heads.principle(answer_QD), questions_Q3[:, 0])
         + cross_entropy(heads.score_a(answer_QD), questions_Q3[:, 1])
         + cross_entropy(heads.score_b(answer_QD), questions_Q3[:, 2])

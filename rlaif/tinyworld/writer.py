@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlaif.tinyworld import corpus, revision
 from rlaif.tinyworld.network import Optimiser, Shape, llama
-from rlaif.tinyworld.packing import IGNORED, Row, collate, pack
+from rlaif.tinyworld.packing import Row, collate, hidden
 from rlaif.tinyworld.tokenizer import EOS, chat_text, encode
 
 POLICY_SHAPE = Shape(width=128, layers=3, feed_forward=352, tied=False)
@@ -43,7 +43,7 @@ def policy_item(rng: Random, done: float) -> Item:
 def reviser_item(rng: Random, done: float) -> Item:
     """One reply with critiques and revisions under several principles."""
     copying = done < COPYING_SHARE and rng.random() < 0.5
-    examples = revision.copying(rng, CRITIQUES) if copying else revision.examples(rng, "train", CRITIQUES)
+    examples = revision.copying(rng, 2 * CRITIQUES) if copying else revision.examples(rng, "train", CRITIQUES)
     mark = corpus.fence(rng)
     texts = []
     for item in examples:
@@ -62,7 +62,7 @@ def rows(tokenizer: PreTrainedTokenizerFast, items: list[Item]) -> list[Row]:
     beginnings = encode(tokenizer, [item.shared for item in items])
     pieces = iter(encode(tokenizer, [text for item in items for part in item.parts for text in part]))
     return [
-        pack(beginning, [(next(pieces), next(pieces)) for _ in item.parts])
+        Row(beginning, [(next(pieces), next(pieces)) for _ in item.parts])
         for item, beginning in zip(items, beginnings, strict=True)
     ]
 
@@ -73,7 +73,7 @@ def batches(
     """Training batches; the rows of one batch are of similar length."""
     for start in range(0, steps, CHUNK):
         items = [maker(rng, start / steps) for _ in range(size * CHUNK)]
-        made = sorted(rows(tokenizer, items), key=lambda row: len(row.ids))
+        made = sorted(rows(tokenizer, items), key=lambda row: row.size)
         groups = [made[i : i + size] for i in range(0, len(made), size)]
         rng.shuffle(groups)
         yield from groups[: steps - start]
@@ -89,11 +89,8 @@ def _train(
     mean = 7.0
     for step, packed in enumerate(batches(tokenizer, maker, Random(f"{name}-{seed}"), size, steps), start=1):
         batch = collate(packed)
-        hidden_RTD = model.model(
-            input_ids=batch.ids_RT, attention_mask=batch.allowed_R1TT, position_ids=batch.positions_RT, use_cache=False
-        ).last_hidden_state
-        answered_RT = batch.targets_RT != IGNORED
-        loss = cross_entropy(model.lm_head(hidden_RTD[answered_RT]), batch.targets_RT[answered_RT])
+        states_MD = hidden(model, batch, batch.answered_M)
+        loss = cross_entropy(model.lm_head(states_MD), batch.answers_M)
         optimiser.step(loss)
         mean += 0.1 * (loss.item() - mean)
         if step % 50 == 0 or step == steps:

@@ -15,7 +15,7 @@ from rlaif.batches import Rollouts, Scored
 
 REFERENCE = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 REWARD = torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
-EPISODES, UPDATES = 256, 150
+EPISODES, UPDATES = 64, 60
 
 
 class Bandit:

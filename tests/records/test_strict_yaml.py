@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -36,7 +36,7 @@ REFUSED: dict[str, tuple[str | bytes, int, str, str]] = {
     "empty document": ("---\n", 1, "empty", "key: value"),
     "two documents": ("a: 1\n---\nb: 2\n", 2, "second YAML document", "one document"),
     "list as a key": ("a: 1\n? [x]\n: 2\n", 2, "key is a list", "plain text"),
-    "empty key": ("a: 1\n: 2\n", 2, "key is empty", "key: value"),
+    "empty key": ('a: 1\n"": 2\n', 2, "key is empty", "key: value"),
     "long key": (f"{'k' * 101}: 1\n", 1, "longer than 100", "short key"),
     "not UTF-8": (b"a: 1\nb: \xff\xfe\n", 2, "not UTF-8", "UTF-8"),
     "UTF-16": ("a: 1\n".encode("utf-16"), 1, "not UTF-8", "UTF-8"),
@@ -75,8 +75,8 @@ def test_what_is_refused_is_named_with_file_line_and_fix(case: str, parser: str,
         strict_yaml.load(file)
     error = caught.value
     assert error.file == str(file)
-    # The two parsers notice an open bracket, and an impossible character, at different places.
-    assert error.line == line or case in ("open bracket", "character that is none")
+    # The two parsers notice an open bracket at different ends of the line.
+    assert error.line == line or (case, error.line) == ("open bracket", 1)
     assert problem in error.problem
     assert fix in error.fix and error.fix
 
@@ -121,15 +121,15 @@ def test_plain_scalars_mean_what_they_look_like(parser: str) -> None:
     odd: [.inf, -.inf, .nan]
     text: [no, yes, on, off, n, y, 2024-05-01, 1:30, 0x1F, 007, 1_000, 1.0.0, "5", 'true', ==, e5, 12345678901234567890]
     """
-    data = strict_yaml.parse(text).data
+    data: dict[str, Any] = dict(strict_yaml.parse(text).data)
     assert data["truth"] == [True, False, True, False]
     assert data["nothing"] == [None, None]
-    assert data["whole"] == [0, -7, 12] and all(type(x) is int for x in data["whole"])  # type: ignore[union-attr]
+    assert data["whole"] == [0, -7, 12] and all(type(x) is int for x in data["whole"])
     assert data["real"] == [1.5, 0.00001, 2000.0, 0.5, 3.0]
-    infinite, negative, nan = data["odd"]  # type: ignore[misc]
-    assert infinite == math.inf and negative == -math.inf and math.isnan(nan)  # type: ignore[arg-type]
-    assert all(isinstance(x, str) for x in data["text"])  # type: ignore[union-attr]
-    assert data["text"][-1] == "12345678901234567890"  # type: ignore[index]
+    infinite, negative, nan = data["odd"]
+    assert infinite == math.inf and negative == -math.inf and math.isnan(nan)
+    assert all(isinstance(x, str) for x in data["text"])
+    assert data["text"][-1] == "12345678901234567890"
 
 
 def test_keys_are_always_text() -> None:
@@ -147,10 +147,10 @@ def test_byte_order_mark_and_windows_line_ends() -> None:
     assert document.data == {"a": "x", "b": "y"} and document.line("b") == 2
 
 
-PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufeff\ufffe\uffff"))
+CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufeff\ufffe\uffff")
 
 
-@given(PRINTABLE)
+@given(st.text(CHARACTERS))
 def test_any_text_survives_yaml(text: str) -> None:
     for written in (yaml.safe_dump({"a": text}), yaml.safe_dump({"a": text}, allow_unicode=True, default_style='"')):
         assert strict_yaml.parse(written).data == {"a": text}

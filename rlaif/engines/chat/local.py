@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlaif.engines import tokens
 from rlaif.engines.token_model import TokenModel
-from rlaif.ports.chat import Failure, Generation, GenerateRequest, OptionLogprobs, OptionRequest, Sampling
+from rlaif.ports.chat import Failure, GenerateRequest, Generation, OptionLogprobs, OptionRequest, Sampling
 from rlaif.ports.rollout import RolloutRequest
 from rlaif.records.errors import InputError
 from rlaif.records.prompt import Message

@@ -1,4 +1,4 @@
-"""A chat model that is a Python function: for tests and demonstrations, where a real model would only get in the way."""
+"""A chat model that is a Python function, for tests and demonstrations where a real model would be in the way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlaif.ports import registry
-from rlaif.ports.chat import Failure, Generation, GenerateRequest, OptionLogprobs, OptionRequest, Sampling
+from rlaif.ports.chat import Failure, GenerateRequest, Generation, OptionLogprobs, OptionRequest, Sampling
 
 Script = Callable[..., Any]
 

@@ -1,0 +1,115 @@
+"""What people bring: every shape, and every fault with its line and field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlaif.records.errors import InputError
+from rlaif.records.inputs import read_pairs, read_prompts
+
+
+def write(folder: Path, *rows: Any) -> str:
+    path = folder / "in.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return str(path)
+
+
+def test_prompt_and_responses(tmp_path: Path) -> None:
+    (pair,) = read_pairs(write(tmp_path, {"id": "x", "prompt": "Hello?", "responses": ["a", "b"]}))
+    assert (pair.id, pair.messages[0].content, pair.responses, pair.preferred) == ("x", "Hello?", ("a", "b"), None)
+
+
+def test_trl_conversational_rows(tmp_path: Path) -> None:
+    row = {
+        "prompt": [{"role": "user", "content": "Hello?"}],
+        "chosen": [{"role": "assistant", "content": "good"}],
+        "rejected": [{"role": "assistant", "content": "bad"}],
+    }
+    (pair,) = read_pairs(write(tmp_path, row))
+    assert (pair.responses, pair.preferred, pair.id) == (("good", "bad"), 0, "row-1")
+
+
+def test_transcripts_share_their_prefix(tmp_path: Path) -> None:
+    start = "\n\nHuman: one\n\nAssistant: two\n\nHuman: three\n\nAssistant:"
+    (pair,) = read_pairs(write(tmp_path, {"chosen": f"{start} good", "rejected": f"{start} bad"}))
+    assert [m.content for m in pair.messages] == ["one", "two", "three"]
+    assert pair.responses == ("good", "bad")
+    assert pair.meta == {}
+
+
+def test_transcripts_that_part_early_keep_the_rest(tmp_path: Path) -> None:
+    row = {
+        "chosen": "\n\nHuman: one\n\nAssistant: yes\n\nHuman: more\n\nAssistant: fine",
+        "rejected": "\n\nHuman: one\n\nAssistant: no",
+    }
+    (pair,) = read_pairs(write(tmp_path, row))
+    assert [m.content for m in pair.messages] == ["one"]
+    assert pair.responses == ("yes\n\nHuman: more\n\nAssistant: fine", "no")
+    assert pair.meta == {"diverges_early": True}
+
+
+def test_parquet(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "in.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"prompt": "q", "chosen": "a", "rejected": "b"}]), path)
+    assert read_pairs(str(path))[0].responses == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"prompt": "q", "responses": ["a"]}], r"in\.jsonl:1: responses: .*exactly two.*found 1"),
+        ([{"prompt": "q", "responses": "ab"}], "no list"),
+        ([{"prompt": "q", "responses": ["a", 3]}], r"responses\[1\].*must be text"),
+        ([{"question": "q"}], "this row is no pair: it has question"),
+        ([{"prompt": "", "responses": ["a", "b"]}], "prompt: a prompt must be text"),
+        ([{"prompt": [{"role": "robot", "content": "x"}], "responses": ["a", "b"]}], "message is malformed"),
+        ([{"prompt": [{"role": "assistant", "content": "x"}], "responses": ["a", "b"]}], "end with a user turn"),
+        ([{"id": "x", "prompt": "q", "responses": ["a", "b"]}] * 2, "'x' occurs twice"),
+        ([{"chosen": "no turns", "rejected": "none"}], "not a transcript"),
+        ([{"prompt": "q", "responses": ["a", "b"], "preferred": 2}], "preferred"),
+        ([[1, 2]], "must be a JSON object"),
+    ],
+)
+def test_bad_rows(tmp_path: Path, rows: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_pairs(write(tmp_path, *rows))
+    assert "Fix:" in str(caught.value)
+
+
+def test_half_written_empty_and_missing_files(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"prompt": "q", "responses": ["a", "b"]}\n{"prompt": "q", "resp')
+    with pytest.raises(InputError, match=r"in\.jsonl:2: not valid JSON"):
+        read_pairs(str(path))
+    path.write_text("\n\n")
+    with pytest.raises(InputError, match="empty"):
+        read_pairs(str(path))
+    with pytest.raises(InputError, match="no such file"):
+        read_pairs(str(tmp_path / "none.jsonl"))
+    with pytest.raises(InputError, match="folder"):
+        read_pairs(str(tmp_path))
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(InputError, match="parquet"):
+        read_pairs(str(tmp_path / "x.parquet"))
+
+
+def test_prompts(tmp_path: Path) -> None:
+    path = write(tmp_path, {"prompt": "q", "meta": {"k": 1}}, {"id": "b", "messages": [{"role": "user", "content": "r"}]})
+    first, second = read_prompts(path)
+    assert (first.id, first.meta, second.id) == ("row-1", {"k": 1}, "b")
+    assert len(read_prompts(path, limit=1)) == 1
+
+
+def test_the_real_files(data_folder: Path) -> None:
+    pairs = read_pairs(str(data_folder / "hh-rlhf/harmless-base.jsonl"))
+    assert len(pairs) == 1500
+    assert all(p.messages[-1].role == "user" and p.preferred == 0 for p in pairs)
+    assert sum("diverges_early" in p.meta for p in pairs) == 1
+    assert len(read_pairs(str(data_folder / "cai/hhh-evaluations.jsonl"))) == 219
