@@ -296,7 +296,7 @@ def explanation(output: str) -> str:
     if NO_NETWORK.search(output):
         return f"the package index cannot be reached. Mend the network or pip's configuration and repeat.\n{end}"
     if "No space left on device" in output:
-        return f"the disk is full. About 4 GB are needed; make room and repeat.\n{end}"
+        return f"the disk is full. About 5 GB are needed; make room and repeat.\n{end}"
     return f"a step failed; all that pip said is in {LOG.relative_to(ROOT)}. The end of its output:\n{end}"
 
 

@@ -170,7 +170,7 @@ def constitution_lint(
     from rlaif.critique import lint
 
     findings = lint.lint(file)
-    say({"findings": [f._asdict() for f in findings]}, lint.render_text(findings), as_json)
+    say({"findings": [f.model_dump() for f in findings]}, lint.render_text(findings), as_json)
     if any(f.severity == "error" for f in findings):
         raise typer.Exit(2)
 

@@ -6,6 +6,7 @@ stage; unknown keys, wrong types and settings that the chosen algorithm does not
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ from rlaif.ports import registry
 from rlaif.records import shipped, strict_yaml
 from rlaif.records.errors import InputError
 from rlaif.records.settings import Settings
-from rlaif.stages import evaluate, label, policy, prompts, report, revise, reward, sample, sft
+from rlaif.stages.evaluate import Config as EvaluateConfig
+from rlaif.stages.label import Config as LabelConfig
+from rlaif.stages.policy import Config as PolicyConfig
+from rlaif.stages.prompts import Config as PromptsConfig
+from rlaif.stages.report import Config as ReportConfig
+from rlaif.stages.revise import Config as ReviseConfig
+from rlaif.stages.reward import Config as RewardConfig
+from rlaif.stages.sample import Config as SampleConfig
+from rlaif.stages.sft import Config as SftConfig
 
 
 class RunConfig(Settings):
@@ -28,16 +37,16 @@ class RunConfig(Settings):
     model: str  # the start policy: a folder, a Hub name, or tinyworld/policy
     critic: str  # SPEC, ENGINE:MODEL
     engine: str = "auto"  # what samples the policy: vllm, hf, or auto (vllm where it is installed)
-    prompts: prompts.Config
-    sample: sample.Config = sample.Config()
-    revise: revise.Config = revise.Config()
-    sft: sft.Config = sft.Config()
-    pairs: sample.Config = sample.Config(samples_per_prompt=2)
-    label: label.Config = label.Config()
-    reward: reward.Config = reward.Config()
-    policy: policy.Config = policy.Config()
-    evaluate: evaluate.Config = evaluate.Config()
-    report: report.Config = report.Config()
+    prompts: PromptsConfig
+    sample: SampleConfig = SampleConfig()
+    revise: ReviseConfig = ReviseConfig()
+    sft: SftConfig = SftConfig()
+    pairs: SampleConfig = SampleConfig(samples_per_prompt=2)
+    label: LabelConfig = LabelConfig()
+    reward: RewardConfig = RewardConfig()
+    policy: PolicyConfig = PolicyConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
     def _pairs_are_pairs(self) -> RunConfig:
@@ -76,7 +85,7 @@ def named(reference: str) -> Path:
 
 
 def apply(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key of the file's data, for example `policy.updates=20`.
+    """Set one dotted key of the file's data, for example `policy.updates=20`. A value that is not JSON is text.
 
     Raises:
         InputError: it is not KEY=VALUE, or leads through something that is not a section.
@@ -90,15 +99,15 @@ def apply(data: dict[str, Any], override: str) -> None:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
             raise InputError(f"{key!r} leads through a plain value", fix="name a key inside a section", field=key)
-    place[parts[-1]] = strict_yaml.parse(f"value: {text}", file="--set").data["value"]
+    try:
+        place[parts[-1]] = json.loads(text)
+    except json.JSONDecodeError:
+        place[parts[-1]] = text
 
 
 def _spec(document: strict_yaml.Document, text: str, field: str) -> str:
     try:
-        spec = registry.parse_spec(text)
-        if spec.engine != "scripted":
-            registry.model_path(spec.model)
-        return str(spec)
+        return str(registry.checked_spec(text))
     except InputError as error:
         raise document.error(error.problem, fix=error.fix, field=field) from None
 
@@ -114,16 +123,20 @@ def _engine(document: strict_yaml.Document, name: str, field: str, kind: str) ->
 
 def _check_settings(document: strict_yaml.Document, config: RunConfig) -> None:
     """Names and algorithm settings that only the registry can check; imports torch, so it runs for run files alone."""
-    for section, algorithm, settings in (
-        ("policy", config.policy.algorithm, config.policy.settings),
-        ("reward", "bradley_terry", config.reward.settings),
+    for section, kind, name, settings in (
+        ("policy", "algorithm", config.policy.algorithm, config.policy.settings),
+        ("reward", "objective", "bradley_terry", config.reward.settings),
     ):
         try:
-            model = registry.load("algorithm", algorithm).Config
+            model = registry.load(kind, name).Config
         except InputError as error:
             raise document.error(error.problem, fix=error.fix, field=f"{section}.algorithm") from None
-        nested = strict_yaml.Document(settings, _inside(document, f"{section}.settings"), document.file)
-        strict_yaml.validate(nested, model)
+        field = f"{section}.settings"
+        try:
+            strict_yaml.validate(strict_yaml.Document(settings, _inside(document, field), document.file), model)
+        except InputError as error:
+            error.field = f"{field}.{error.field}" if error.field else field
+            raise
     for field, reference in (("model", config.model), ("reward.backbone", config.reward.backbone)):
         if reference is not None:
             try:

@@ -38,7 +38,7 @@ def label_pairs(
 ) -> dict[str, Any]:
     """Label a pairs file into `out`; the summary. Judgements that are stored there already are not asked again."""
     loaded = constitutions.load(constitution)
-    spec = str(registry.parse_spec(critic, field="--critic"))
+    spec = str(registry.checked_spec(critic, field="--critic"))
     read_pairs(pairs, limit)  # every fault of the input is found before the folder is touched or a model loads
     folder = RunFolder(out)
     engines = Engines(reporter)
@@ -64,7 +64,7 @@ def reward_config(backbone: str, from_scratch: bool, sets: list[str]) -> reward.
         apply(data, override)
     config = strict_yaml.validate(strict_yaml.Document(data, {}, "--set"), reward.Config)
     settings = strict_yaml.Document(config.settings, {}, "--set")
-    strict_yaml.validate(settings, registry.load("algorithm", "bradley_terry").Config)
+    strict_yaml.validate(settings, registry.load("objective", "bradley_terry").Config)
     registry.model_path(backbone)
     return config
 

@@ -60,7 +60,7 @@ class HfModel:
         self.stop_ids = torch.tensor(sorted(stop_ids), device=self.device)
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            self.model: Any = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 model_path(reference),
                 config=load_config(reference),
                 dtype=pick_dtype(dtype),
@@ -71,10 +71,10 @@ class HfModel:
             fix = "check that the folder holds safetensors weights"
             raise InputError(f"cannot load the model {reference!r}: {error}", fix=fix) from error
         if untied:
-            head = self.model.get_output_embeddings()
+            head = model.get_output_embeddings()
             head.weight = torch.nn.Parameter(head.weight.detach().clone())
-            self.model.config.tie_word_embeddings = False
-        self.model.to(self.device).eval()
+            model.config.tie_word_embeddings = False
+        self.model = model.to(self.device).eval()
 
     @torch.no_grad()
     def read(self, prompts: Sequence[list[int]], wanted: Sequence[list[int]]) -> list[list[float]]:

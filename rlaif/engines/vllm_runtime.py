@@ -8,6 +8,7 @@ Left out: tensor parallelism, sleep mode, and weight transfer to engines in othe
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -28,12 +29,24 @@ from rlaif.ports.registry import model_path
 from rlaif.ports.rollout import Rollout, RolloutRequest
 from rlaif.records.errors import InputError
 
-ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+ENVIRONMENT = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # hushes a line on memory binding, if torch has not been imported yet
+}
 BLOCK = 32  # tokens that share or miss a cached prefix together; the CPU kernels want multiples of 32, default 128
 CACHE_BYTES = 256 * 2**20  # of keys and values, resident from the start on a CPU
 BATCHED_TOKENS = 4096  # a forward pass
 
 _open: list[VllmModel] = []
+
+
+@atexit.register
+def _close_all() -> None:
+    # An engine that is still open when the interpreter ends makes its libraries complain over several screens.
+    for model in list(_open):
+        model.close()
 
 
 class VllmModel:

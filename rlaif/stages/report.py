@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from rlaif.page.render import page
+from rlaif.page import render
 from rlaif.ports.engines import Engines
 from rlaif.records import metrics
 from rlaif.records.constitution import Constitution
@@ -82,7 +82,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     )
     text = json.dumps(report.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=True)
     write_text(inputs.out / "report.json", text + "\n")
-    write_text(inputs.out / "report.html", page(report))
+    write_text(inputs.out / "report.html", render.page(report))
     engines.reporter.line(f"report: {inputs.out / 'report.html'}")
     return ["report.json", "report.html"]
 

@@ -73,7 +73,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         seed=seeds.derive(inputs.seed, "head", "reward"),
         from_scratch=config.from_scratch,
     )
-    algorithm = registry.load("algorithm", "bradley_terry")
+    algorithm = registry.load("objective", "bradley_terry")
     loss = partial(algorithm.loss, config=algorithm.Config(**config.settings))
     chance = random.Random(seeds.derive(inputs.seed, "all", "reward"))
     with engines.tracker(inputs.out) as tracker:

@@ -1,4 +1,4 @@
-"""Makes the world's texts: replies, judge pairs, policy dialogues, prompt sets. Pure functions of a random generator."""
+"""Makes the world's texts (replies, judge pairs, dialogues, prompt sets), as pure functions of a random generator."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from typing import NamedTuple
 
 from rlaif.critique import templates
 from rlaif.records.prompt import Message, Prompt
-from rlaif.tinyworld.grammar import (
-    HELD_OUT_TASKS,
-    TRAIN_TASKS,
-    Split,
-    Task,
-    pick_task,
-    request,
-    sentence,
-)
-from rlaif.tinyworld.principles import NAMES, PRINCIPLES, UNLESS_HARMFUL, Reading, difference, phrasing
+from rlaif.tinyworld.grammar import HELD_OUT_TASKS, TRAIN_TASKS, Split, Task, fill, pick_task, request, sentence
+from rlaif.tinyworld.lexicon import REQUESTS
+from rlaif.tinyworld.principles import NAMES, PRINCIPLES, UNLESS_HARMFUL, Reading, Wording, difference, phrasing
 
-MAX_WORDS = 58  # about 75 tokens of this world's tokenizer
-TIES = 0.12  # of the questions of a training pair
+MAX_WORDS = 56  # about 75 tokens of this world's tokenizer
+TIES = 0.2  # of the questions of a pair; taught as an even chance
 EXCEPTIONS = 0.3  # of the questions about `helpful` carry the exception
+HARM = ("harmless", "harmful", "helpful")  # need the request and a whole reply, so they are asked about more often
+HARM_WEIGHT = 1.7
 OFF_TOPIC = 0.06  # of the replies with steps are about another task
 EXTRAS = (
     "detail",
@@ -65,13 +60,18 @@ class Pair(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A principle put to a pair, with the right answer (`A` or `B`; random on a tie) and both true scores."""
+    """A principle put to a pair, and its true scores of both replies."""
 
     name: str
     prefer: str
     unless: str
-    answer: str
     scores: tuple[int, int]
+
+    @property
+    def truth(self) -> float:
+        """The right probability of `A`: 1, 0, or a half for a tie."""
+        a, b = self.scores
+        return 0.5 if a == b else float(a > b)
 
 
 def plan(task: Task, rng: Random) -> list[str]:
@@ -82,9 +82,10 @@ def plan(task: Task, rng: Random) -> list[str]:
     else:
         core = rng.choices(["steps", "unknown", "evasive", "refusal"], [61, 22, 12, 5])[0]
     attributes.append(core)
-    allowed = [a for a in EXTRAS if (a != "detail" or core == "steps") and (a not in ("legal", "preachy") or task.harmful)]
+    scolding = ("legal", "preachy")
+    allowed = [a for a in EXTRAS if (a != "detail" or core == "steps") and (a not in scolding or task.harmful)]
     wanted = rng.choice((0, 1, 1, 2, 2, 3))
-    weights = [3.0 if a == "preachy" and core != "steps" else 1.5 if a in ("legal", "preachy") else 1.0 for a in allowed]
+    weights = [3.0 if a == "preachy" and core != "steps" else 1.5 if a in scolding else 1.0 for a in allowed]
     extras: list[str] = []
     while len(extras) < wanted:
         extra = rng.choices(allowed, weights)[0]
@@ -142,28 +143,28 @@ def _rarity() -> dict[str, float]:
     for _ in range(2000):
         for name, verdict in verdicts(pair(rng, "train")).items():
             counts[name] += verdict != 0
-    return {name: count**-0.8 for name, count in counts.items()}
+    return {name: count**-0.8 * (HARM_WEIGHT if name in HARM else 1.0) for name, count in counts.items()}
 
 
-def questions(pair: Pair, number: int, rng: Random, split: Split) -> list[Question]:
-    """`number` questions about a pair, balanced over principles and answers; a few are ties, labelled at random."""
+def questions(pair: Pair, number: int, rng: Random, wording: Wording) -> list[Question]:
+    """`number` questions about a pair, balanced over principles and answers, some of them ties."""
     rarity = _rarity()
     truth = verdicts(pair)
+    ties = [n for n in NAMES if truth[n] == 0]
     asked = []
     for _ in range(number):
-        answer = rng.choice("AB")
-        names = [n for n in NAMES if truth[n] * (1 if answer == "A" else -1) > 0]
+        side = rng.choice((-1, 1))
+        names = [n for n in NAMES if truth[n] * side > 0]
         if rng.random() < TIES or not names:
-            names = [n for n in NAMES if truth[n] == 0]
-        name = rng.choices(names, [rarity[n] for n in names])[0]
+            name = rng.choices(ties, [HARM_WEIGHT if n in HARM else 1.0 for n in ties])[0]
+        else:
+            name = rng.choices(names, [rarity[n] for n in names])[0]
         unless = UNLESS_HARMFUL if name == "helpful" and rng.random() < EXCEPTIONS else ""
-        a, b = (_score(name, r.reading, unless) for r in (pair.a, pair.b))
-        asked.append(Question(name, phrasing(name, rng, split), unless, answer, (a, b)))
+        silent = bool(unless) and pair.task.harmful
+        score = PRINCIPLES[name].score
+        scores = (0, 0) if silent else (score(pair.a.reading), score(pair.b.reading))
+        asked.append(Question(name, phrasing(name, rng, wording), unless, scores))
     return asked
-
-
-def _score(name: str, reading: Reading, unless: str) -> int:
-    return 0 if unless and reading.task.harmful else PRINCIPLES[name].score(reading)
 
 
 def fence(rng: Random) -> str:
@@ -194,13 +195,7 @@ def dialogue(rng: Random) -> list[Message]:
 
 
 def prompt_set(split: Split, rows: int) -> list[Prompt]:
-    """`rows` different prompts, half of them harmful as far as there are enough of both.
-
-    Every (task, phrasing) of the split is listed once, in an order that only its text decides.
-    """
-    from rlaif.tinyworld.grammar import fill
-    from rlaif.tinyworld.lexicon import REQUESTS
-
+    """Up to `rows` different prompts: every task of the split in every phrasing of it, in the order of their hashes."""
     tasks = TRAIN_TASKS if split == "train" else HELD_OUT_TASKS
     phrasings = REQUESTS.train if split == "train" else REQUESTS.held
     texts = [(t, fill(p, {"v": t.verb, "o": t.thing})) for t in tasks for p in phrasings]

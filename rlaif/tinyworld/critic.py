@@ -1,7 +1,8 @@
 """Trains the critic: a next-token judge that answers `A` or `B` to the engine's own prompt.
 
 The answers alone teach nothing (the loss stays at ln 2), so two auxiliary heads, thrown away afterwards, show the way:
-at every sentence end the attribute and whose reply it is; at every answer the principle and both replies' true scores.
+at the end of the request whether it is harmful; at every sentence end the attribute and whose reply it is; at every
+answer the principle and both replies' true scores.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rlaif.tinyworld.grammar import ATTRIBUTES
 from rlaif.tinyworld.network import Optimiser, Shape, llama
 from rlaif.tinyworld.packing import Row, collate, hidden
 from rlaif.tinyworld.principles import NAMES
-from rlaif.tinyworld.tokenizer import chat_text
+from rlaif.tinyworld.tokenizer import LETTERS, chat_text, token_ids
 
 SHAPE = Shape(width=160, layers=3, feed_forward=416, tied=True)
 ROWS, QUESTIONS = 16, 8  # of a step
@@ -30,15 +31,23 @@ PRINCIPLE_WEIGHT = 0.5  # of the loss of naming the principle; the other auxilia
 
 
 class Judged(NamedTuple):
-    """A packed row of questions with what the auxiliary heads must tell.
+    """A packed row of questions (in it every answer is `A`), the right probabilities of `A`, and auxiliary targets.
 
     `questions` holds (principle, score a + 1, score b + 1) in the order of the answers; `ends` (position, class) of
-    the sentences, where the class is the attribute, plus their number for sentences of the second reply.
+    the request and the sentences.
     """
 
     row: Row
+    truths: list[float]
     questions: list[tuple[int, int, int]]
     ends: list[tuple[int, int]]
+
+
+CLASSES = [
+    *((kind, "request") for kind in ("harmless", "harmful")),
+    *((kind, letter) for letter in LETTERS for kind in (*ATTRIBUTES, "harmful steps")),
+]
+"""What a sentence can be: an attribute in one of the replies, or a request."""
 
 
 class Heads(nn.Module):
@@ -46,7 +55,7 @@ class Heads(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.sentence = nn.Linear(width, 2 * len(ATTRIBUTES))
+        self.sentence = nn.Linear(width, len(CLASSES))
         self.principle = nn.Linear(width, len(NAMES))
         self.score_a = nn.Linear(width, 3)
         self.score_b = nn.Linear(width, 3)
@@ -69,12 +78,15 @@ def _texts(pair: corpus.Pair, asked: list[corpus.Question], rng: Random) -> _Tex
         rendered.append(chat_text(messages, reply=True))
     cut = rendered[0].rindex(QUESTION_STARTS)
     shared = rendered[0][:cut]
-    ends = []
-    for option, reply in enumerate((pair.a, pair.b)):
-        heading = f"[{mark}] response {'AB'[option]}\n"
+    heading = f"[{mark}] conversation\nHuman: "
+    at = shared.index(heading) + len(heading)
+    ends = [(at + len(pair.request) - 1, CLASSES.index(("harmful" if pair.task.harmful else "harmless", "request")))]
+    for letter, reply in zip(LETTERS, (pair.a, pair.b), strict=True):
+        heading = f"[{mark}] response {letter}\n"
         at = shared.index(heading) + len(heading)
         for text, attribute in zip(reply.sentences, reply.reading.attributes, strict=True):
-            ends.append((at + len(text) - 1, ATTRIBUTES.index(attribute) + option * len(ATTRIBUTES)))
+            kind = "harmful steps" if attribute == "steps" and reply.reading.harms else attribute
+            ends.append((at + len(text) - 1, CLASSES.index((kind, letter))))
             at += len(text) + 1
     return _Texts(shared, [r[cut:] for r in rendered], asked, ends)
 
@@ -88,13 +100,20 @@ def rows(tokenizer: PreTrainedTokenizerFast, rng: Random, number: int) -> list[J
     backend = tokenizer.backend_tokenizer
     beginnings = backend.encode_batch([t.shared for t in texts], add_special_tokens=False)
     parts = iter(backend.encode_batch([p for t in texts for p in t.parts], add_special_tokens=False))
-    letters = {letter: tokenizer.convert_tokens_to_ids(letter) for letter in "AB"}
-    result = []
+    first_letter = token_ids(tokenizer, LETTERS[:1])
+    made = []
     for text, beginning in zip(texts, beginnings, strict=True):
-        row = Row(beginning.ids, [(next(parts).ids, [letters[ask.answer]]) for ask in text.asked])
+        row = Row(beginning.ids, [(next(parts).ids, first_letter) for ask in text.asked])
         asked = [(NAMES.index(ask.name), ask.scores[0] + 1, ask.scores[1] + 1) for ask in text.asked]
-        result.append(Judged(row, asked, [(beginning.char_to_token(at), kind) for at, kind in text.ends]))
-    return result
+        made.append(
+            Judged(
+                row,
+                [ask.truth for ask in text.asked],
+                asked,
+                [(beginning.char_to_token(at), kind) for at, kind in text.ends],
+            )
+        )
+    return made
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Iterator[list[Judged]]:
@@ -106,17 +125,24 @@ def batches(tokenizer: PreTrainedTokenizerFast, rng: Random) -> Iterator[list[Ju
         yield from groups
 
 
-def losses(model: LlamaForCausalLM, heads: Heads, judged: list[Judged]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The answer loss and the auxiliary loss of a batch, both in nats. R rows, Q questions, S sentences."""
+def losses(
+    model: LlamaForCausalLM, heads: Heads, judged: list[Judged], letters: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The answer loss and the auxiliary loss of a batch, both in nats. R rows, Q questions, S sentences.
+
+    `letters` are the tokens of `LETTERS`.
+    """
     batch = collate([j.row for j in judged])
-    ends = [(batch.shared_position(r, at), kind) for r, j in enumerate(judged) for at, kind in j.ends]
-    ends_S, kinds_S = torch.tensor(ends).unbind(1)
-    states = hidden(model, batch, torch.cat([batch.answered_M, ends_S]))
-    answer_QD, end_SD = states[: len(batch.answered_M)], states[len(batch.answered_M) :]
-    answer = cross_entropy(model.lm_head(answer_QD), batch.answers_M)
+    hidden_RTD = hidden(model, batch)
+    answer_QD = hidden_RTD[batch.answered_M2[:, 0], batch.answered_M2[:, 1]]
+    ends_S3 = torch.tensor([(r, *end) for r, j in enumerate(judged) for end in j.ends])
+    end_SD = hidden_RTD[ends_S3[:, 0], ends_S3[:, 1]]
+    letters_Q2 = model.lm_head(answer_QD).log_softmax(-1)[:, letters]
+    truths_Q = torch.tensor([truth for j in judged for truth in j.truths])
+    answer = -(torch.stack([truths_Q, 1 - truths_Q], dim=1) * letters_Q2).sum(1).mean()
     questions_Q3 = torch.tensor([question for j in judged for question in j.questions])
     auxiliary = (
-        cross_entropy(heads.sentence(end_SD), kinds_S)
+        cross_entropy(heads.sentence(end_SD), ends_S3[:, 2])
         + PRINCIPLE_WEIGHT * cross_entropy(heads.principle(answer_QD), questions_Q3[:, 0])
         + cross_entropy(heads.score_a(answer_QD), questions_Q3[:, 1])
         + cross_entropy(heads.score_b(answer_QD), questions_Q3[:, 2])
@@ -130,13 +156,15 @@ def train(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, shape: Shap
     model = llama(shape)
     heads = Heads(shape.width)
     optimiser = Optimiser(model, heads.parameters(), steps)
+    letters = token_ids(tokenizer, LETTERS)
     source = batches(tokenizer, Random(f"critic-{seed}"))
     model.train()
     mean = 0.69
     for step in range(1, steps + 1):
-        answer, auxiliary = losses(model, heads, next(source))
+        answer, auxiliary = losses(model, heads, next(source), letters)
         optimiser.step(answer + auxiliary)
         mean += 0.05 * (answer.item() - mean)
         if step % 50 == 0 or step == steps:
             print(f"critic {step}/{steps}: answer loss {mean:.3f}, auxiliary {auxiliary.item():.3f}", flush=True)
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -18,6 +18,7 @@ Split = Literal["train", "heldout", "unseen-templates", "unseen-words"]
 """`heldout`: known templates and words in texts never trained on; the other two use forms never trained on."""
 
 HELD_OUT_IN = 5
+SILENT_H = frozenset({"honest"})
 SLOT = re.compile(r"\{([aA] )?(\w+)\}")
 ATTRIBUTES = tuple(SENTENCES)
 
@@ -71,7 +72,7 @@ def with_article(phrase: str) -> str:
     """`phrase` with its indefinite article: `a map`, `an axe`, `some rice`."""
     if phrase in UNCOUNTED:
         return f"some {phrase}"
-    return f"an {phrase}" if phrase[0].lower() in "aeiou" and not phrase.startswith("use") else f"a {phrase}"
+    return f"an {phrase}" if phrase[0].lower() in "aeiou" or phrase in SILENT_H else f"a {phrase}"
 
 
 def fill(template: str, slots: dict[str, str]) -> str:
@@ -98,7 +99,7 @@ def _choices(slot: str) -> tuple[str, ...]:
     return THINGS if slot in ("o", "o2") else WORDS[slot].train + WORDS[slot].held
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
     parts, end = [], 0
     for match in SLOT.finditer(template):

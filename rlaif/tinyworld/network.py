@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 def llama(shape: Shape) -> LlamaForCausalLM:
     """A new model of the given shape."""
     heads = shape.width // HEAD_WIDTH
-    return LlamaForCausalLM(
+    return LlamaForCausalLM(  # type: ignore[no-untyped-call]
         LlamaConfig(
             vocab_size=VOCABULARY,
             hidden_size=shape.width,

@@ -7,6 +7,8 @@ request `harmless` 0, on a benign one `helpful` 0.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rlaif.records.prompt import Prompt
 from rlaif.tinyworld.grammar import Task, parse_request
 from rlaif.tinyworld.principles import PRINCIPLES, UNLESS_HARMFUL, difference, read
@@ -21,7 +23,18 @@ def task_of(prompt: Prompt) -> Task | None:
 
 
 class Oracle:
-    """Scores replies and compares them, from the truth of the world."""
+    """Scores replies and compares them, from the truth of the world.
+
+    `direction` says which scores are better high (1) and which low (-1).
+    """
+
+    direction: ClassVar[dict[str, int]] = {
+        "grammatical": 1,
+        "harmless": 1,
+        "helpful": 1,
+        "polite": 1,
+        **dict.fromkeys(("rude", "preachy", "rambling", "evasive", "unknown"), -1),
+    }
 
     def score(self, prompt: Prompt, response: str) -> dict[str, float]:
         """What is true of one reply: 0.0 or 1.0 under each key that applies.

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from rlaif.tinyworld.grammar import Split, Task, held_out, is_harmful, parse_sentence, split_sentences
+from rlaif.tinyworld.grammar import Task, held_out, is_harmful, parse_sentence, split_sentences
 from rlaif.tinyworld.lexicon import Forms
+
+Wording = Literal["train", "heldout", "unseen-phrases"]
+"""`heldout`: new question templates, or known templates and phrases in new combinations; the last has new phrases."""
 
 UNLESS_HARMFUL = "The request is harmful."
 
@@ -265,7 +268,7 @@ QUESTIONS = Forms(
 
 
 def infinitive(phrase: str) -> str:
-    """A phrase after "should": `is polite` becomes `be polite`, `does not sell` `not sell`, `gives hope` `give hope`."""
+    """A phrase after "should": `is kind` becomes `be kind`, `does not sell` `not sell`, `gives hope` `give hope`."""
     verb, _, rest = phrase.partition(" ")
     if phrase.startswith("does not "):
         return phrase.removeprefix("does ")
@@ -279,20 +282,16 @@ def question(phrase: str, template: str) -> str:
     return template.replace("{3}", phrase).replace("{1}", infinitive(phrase))
 
 
-def phrasing(name: str, rng: Random, split: Split) -> str:
-    """A random wording of principle `name`.
-
-    `train` and `heldout` share the phrases; held out are whole question templates, and one in five of the combinations
-    of a known template with a known phrase. `unseen-words` uses phrases never trained on.
-    """
+def phrasing(name: str, rng: Random, wording: Wording) -> str:
+    """A random text for principle `name`."""
     forms = PRINCIPLES[name].phrases
-    if split == "unseen-words":
+    if wording == "unseen-phrases":
         return question(rng.choice(forms.held), rng.choice(QUESTIONS.train + QUESTIONS.held))
-    new_template = split == "heldout" and rng.random() < 0.5
+    new_template = wording == "heldout" and rng.random() < 0.5
     while True:
         template = rng.choice(QUESTIONS.held if new_template else QUESTIONS.train)
         text = question(rng.choice(forms.train), template)
-        if new_template or held_out("question", text) == (split != "train"):
+        if new_template or held_out("question", text) == (wording == "heldout"):
             return text
 
 

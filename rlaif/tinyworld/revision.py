@@ -98,7 +98,9 @@ def critique_text(principle: str, reply: Reply, faulty: list[int]) -> str:
     return f"The response is {adjective} because it says: " + " ".join(reply.sentences[i] for i in faulty)
 
 
-def revise_text(principle: str, reply: Reply, faulty: list[int], rng: Random, split: Split) -> tuple[str, tuple[str, ...]]:
+def revise_text(
+    principle: str, reply: Reply, faulty: list[int], rng: Random, split: Split
+) -> tuple[str, tuple[str, ...]]:
     """The revision, and the sentences that it keeps."""
     task = reply.reading.task
     kept = tuple(s for i, s in enumerate(reply.sentences) if i not in faulty)
@@ -122,13 +124,6 @@ def _requests(principle: str, rng: Random, split: Split) -> tuple[str, str]:
     return critique, pick(REVISION_REQUESTS).format(rng.choice(nouns))
 
 
-def _example(task: Task, asks: str, reply: Reply, principle: str, rng: Random, split: Split) -> Example:
-    wrong = faulty_sentences(principle, reply)
-    asked, told = _requests(principle, rng, split)
-    revision, kept = revise_text(principle, reply, wrong, rng, split)
-    return Example(principle, task, asks, reply, asked, critique_text(principle, reply, wrong), told, revision, kept, bool(wrong))
-
-
 def examples(rng: Random, split: Split, number: int, faulty: float = 0.75) -> list[Example]:
     """Examples about one random reply, under several principles.
 
@@ -136,18 +131,18 @@ def examples(rng: Random, split: Split, number: int, faulty: float = 0.75) -> li
     """
     task = pick_task(rng, split)
     reply = write(plan(task, rng), task, rng, split)
-    asks = request(task, rng, split)
     violated = [p for p in FAULTS if faulty_sentences(p, reply)]
+    chosen = []
+    for _ in range(number):
+        principle = rng.choice(violated) if violated and rng.random() < faulty else rng.choice(list(FAULTS))
+        wrong = faulty_sentences(principle, reply)
+        asked, told = _requests(principle, rng, split)
+        revision, kept = revise_text(principle, reply, wrong, rng, split)
+        chosen.append((principle, asked, critique_text(principle, reply, wrong), told, revision, kept, bool(wrong)))
+    asks = request(task, rng, split)
     return [
-        _example(
-            task,
-            asks,
-            reply,
-            rng.choice(violated) if violated and rng.random() < faulty else rng.choice(list(FAULTS)),
-            rng,
-            split,
-        )
-        for _ in range(number)
+        Example(principle, task, asks, reply, asked, critique, told, revision, kept, wrong)
+        for principle, asked, critique, told, revision, kept, wrong in chosen
     ]
 
 

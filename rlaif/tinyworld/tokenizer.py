@@ -15,8 +15,10 @@ from transformers import PreTrainedTokenizerFast
 from rlaif.records.prompt import Message
 from rlaif.tinyworld import corpus
 from rlaif.tinyworld.grammar import Split
+from rlaif.tinyworld.principles import Wording
 from rlaif.tinyworld.revision import examples
 
+LETTERS = ("A", "B")  # the critic's answers, one token each
 VOCABULARY = 1024
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -42,11 +44,12 @@ def _documents(seed: int) -> list[str]:
     """Texts of the kinds that the models read, with an empty fence: its random characters deserve no tokens."""
     rng = Random(f"tokenizer-{seed}")
     splits: tuple[Split, ...] = ("train", "train", "train", "unseen-templates", "unseen-words")
+    wordings: tuple[Wording, ...] = ("train", "heldout", "unseen-phrases")
     texts = []
     for _ in range(DOCUMENTS):
         split = rng.choice(splits)
         pair = corpus.pair(rng, split)
-        ask = corpus.questions(pair, 1, rng, split)[0]
+        ask = corpus.questions(pair, 1, rng, rng.choice(wordings))[0]
         messages = corpus.judge_messages(pair.request, pair.a.text, pair.b.text, ask.prefer, ask.unless, "")
         texts += [m.content for m in messages]
         texts.append(examples(rng, "train", 1)[0].critique)
@@ -65,7 +68,7 @@ def build(seed: int) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_documents(seed), trainer)
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,
@@ -77,6 +80,13 @@ def build(seed: int) -> PreTrainedTokenizerFast:
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def token_ids(tokenizer: PreTrainedTokenizerFast, tokens: Sequence[str]) -> list[int]:
+    """The ids of tokens of the vocabulary."""
+    ids = tokenizer.convert_tokens_to_ids(list(tokens))
+    assert isinstance(ids, list)
+    return ids
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> list[list[int]]:

@@ -89,13 +89,14 @@ def _train(
     mean = 7.0
     for step, packed in enumerate(batches(tokenizer, maker, Random(f"{name}-{seed}"), size, steps), start=1):
         batch = collate(packed)
-        states_MD = hidden(model, batch, batch.answered_M)
+        states_MD = hidden(model, batch)[batch.answered_M2[:, 0], batch.answered_M2[:, 1]]
         loss = cross_entropy(model.lm_head(states_MD), batch.answers_M)
         optimiser.step(loss)
         mean += 0.1 * (loss.item() - mean)
         if step % 50 == 0 or step == steps:
             print(f"{name} {step}/{steps}: loss {mean:.3f} nats a token", flush=True)
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def train_policy(

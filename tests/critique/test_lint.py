@@ -106,7 +106,8 @@ def test_a_cost_axis_wants_an_unless(tmp_path: Path) -> None:
     harm = principle("harm", "Choose the response with less harm.")
     (finding,) = lint(write(tmp_path, [harm], axes=axes))
     assert (finding.code, finding.field, finding.line) == ("no-unless", "axes.good", 3)
-    assert lint(write(tmp_path, [{**harm, "unless": "The request is harmless."}], axes=axes)) == []
+    saved = [{**harm, "unless": "The request is harmless."}, principle("calm", "Choose the calmer response.")]
+    assert lint(write(tmp_path, saved, axes=axes)) == []  # one exception is enough for an axis
 
 
 def test_an_axis_that_nobody_speaks_for(tmp_path: Path) -> None:
@@ -212,6 +213,9 @@ def test_the_text_for_people(tmp_path: Path) -> None:
 def test_at_most_one_finding_a_principle_about_other_principles(tmp_path: Path) -> None:
     findings = lint(write(tmp_path, [principle(f"p{i}", "Choose the kinder response.") for i in range(50)]))
     assert codes(findings) == ["near-duplicate"] * 49
+    texts = ["Choose the longer response.", "Choose the shorter response.", "Pick the shorter response."]
+    findings = lint(write(tmp_path, [principle(f"p{i}", text) for i, text in enumerate(texts)]))
+    assert codes(findings) == ["contradiction", "contradiction"]
 
 
 def test_no_model_library_is_loaded() -> None:

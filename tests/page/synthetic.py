@@ -196,3 +196,70 @@ def report(**changes: Any) -> Report:
         "warnings": [WARNING],
     }
     return Report(**(fields | changes))
+
+
+# What an attacker, or a broken model, may write. Run as HTML or JavaScript any of it would call `alert`, change the
+# title, or ask the network for something.
+HOSTILE = (
+    "<script>alert(1);document.title='owned'</script>",
+    '"><img src=x onerror=alert(2)><b>bold</b>',
+    "</style><script>alert(3)</script></textarea></svg>]]>--><!--",
+    "' onmouseover='alert(4)' x='",
+    "javascript:alert(5)",
+    "{{ 7 * 7 }}{% raw %}${7*7}$\\frac{1}{0}$",
+    "<link rel=stylesheet href=http://192.0.2.1/x.css><iframe src=http://192.0.2.1/></iframe>",
+    "nul\x00 bell\x07 escape\x1b[2Jreturn\r delete\x7f c1\x9b line\u2028 paragraph\u2029",
+    "bidi \u202egnp.exe\u202c \u2066iso\u2069 mark\u200f zero\u200bwidth bom\ufeff tag\U000e0041",
+    "surrogate \ud800 alone \udfff and noncharacter \ufffe",
+    "\u0627\u0644\u0639\u0631\u0628\u064a\u0629 and \u4e2d\u6587 and \U0001f600",
+    "w" * 500,
+    "z\u0300" + "\u0301" * 300,
+    "",
+    " ",
+)
+ALL_HOSTILE = "\n".join(HOSTILE)
+
+
+def hostile() -> Report:
+    """A report in which every text that comes from outside is `ALL_HOSTILE`, as a name with spaces for line feeds."""
+    name = ALL_HOSTILE.replace("\n", " ")
+    pair = Pair(id="hostile", messages=ask(ALL_HOSTILE), responses=(ALL_HOSTILE, ALL_HOSTILE))
+    vote = Vote(principle_id=name, axis=name, weight=1.0, p_ab=0.5, p_ba=0.5, p=0.5, failed=1)
+    models = [
+        m.model_copy(update={"name": name + m.name, "oracle": {name: m.oracle["rude"]}}) for m in evaluation().models
+    ]
+    comparison = Comparison(model=name, against=name, win_rate=interval(0.5), axes={name: interval(0.5)}, failed=1)
+    sample = BeforeAfter(
+        prompt_id=name,
+        messages=[Message(role="system", content=ALL_HOSTILE), *ask(ALL_HOSTILE)],
+        replies={m.name: ALL_HOSTILE for m in models},
+        oracle={m.name: {name: 1.0} for m in models},
+    )
+    return report(
+        name=name,
+        constitution=name,
+        summary=ALL_HOSTILE,
+        principles={name: ALL_HOSTILE},
+        critic=name,
+        rollout_engine=name,
+        warnings=[ALL_HOSTILE],
+        evaluation=evaluation(models=models, comparisons=[comparison], samples=[sample], oracle_direction={name: 1}),
+        sft_curves=[curve(name, name, 0.0, 1.0)],
+        pairs=[
+            label().model_copy(
+                update={
+                    "pair": pair,
+                    "votes": [vote],
+                    "axes": {name: AxisLabel(p=0.5, coverage=0.5, veto=name)},
+                    "flags": [name],
+                }
+            )
+        ],
+        revisions=[
+            RevisionExample(
+                messages=ask(ALL_HOSTILE),
+                initial=ALL_HOSTILE,
+                rounds=[{"principle_id": name, "critique": ALL_HOSTILE, "response": ALL_HOSTILE}],
+            )
+        ],
+    )

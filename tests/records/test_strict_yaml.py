@@ -142,7 +142,7 @@ def test_lines_of_fields_present_and_absent() -> None:
     assert lines == {"a": 2, "b": 3, "b[0].c": 4, "b[0].d": 5, "b[1].c": 7, "b[1].d": 7, "z.y": 2, "": 2}
 
 
-def test_byte_order_mark_and_windows_line_ends() -> None:
+def test_byte_order_mark_and_windows_line_ends(parser: str) -> None:
     document = strict_yaml.parse(b"\xef\xbb\xbfa: x\r\nb: y\r\n")
     assert document.data == {"a": "x", "b": "y"} and document.line("b") == 2
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,13 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "core", "helpers", "helper", "misc", 
 # In two halves, so that this file does not find itself.
 UNFINISHED = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK", "NotImplemented" + "Error")))
 EXTERNAL_TO_FORMULAS = {"torch", "rlaif", "__future__", "collections", "dataclasses", "math", "typing"}
+# Modules by which a declared library is known, where its name is not the only one.
+PARTS_OF_LIBRARIES = {
+    "PyYAML": {"yaml"},
+    "jinja2": {"jinja2", "markupsafe"},
+    "pydantic": {"pydantic", "pydantic_core"},
+    "transformers": {"transformers", "tokenizers"},
+}
 
 
 class Source(NamedTuple):
@@ -113,6 +122,19 @@ def test_formulas_need_torch_alone(package: list[Source]) -> None:
     formulas = [source for source in package if source.path.parts[1] == "formulas"]
     assert formulas
     assert not {source.path: extra for source in formulas if (extra := imported(source) - EXTERNAL_TO_FORMULAS)}
+
+
+def test_every_library_that_the_package_imports_is_declared(package: list[Source]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["vllm"], *extras["tensorboard"]]
+    declared = {re.split(r"[<>=\[]", requirement)[0] for requirement in requirements}
+    assert PARTS_OF_LIBRARIES.keys() <= declared
+    parts = {part for library in declared for part in PARTS_OF_LIBRARIES.get(library, {library})}
+    known = parts | sys.stdlib_module_names | {"rlaif"}
+    # Contract suites run inside the pytest of whoever tests a backend with them.
+    outside_tests = [source for source in package if source.path.parts[1] != "testing"]
+    assert not {source.path: extra for source in outside_tests if (extra := imported(source) - known)}
 
 
 def test_nothing_is_tracked_that_belongs_to_one_machine() -> None:

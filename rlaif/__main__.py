@@ -1,0 +1,5 @@
+"""`python -m rlaif`."""
+
+from rlaif.cli import main
+
+main()

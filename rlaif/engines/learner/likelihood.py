@@ -1,0 +1,55 @@
+"""Log-probabilities of replies under a causal language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif.engines.learner.network import load_causal, place
+from rlaif.engines.learner.rows import RowReader, Rows
+from rlaif.formulas.logprobs import of_tokens
+from rlaif.ports.learner import Conversation
+
+
+def completion_logprobs(model: Any, rows: Rows, *, temperature: float) -> Tensor:
+    """log p of each completion token given all before it, (B, T), 0 where not kept.
+
+    Logits are computed at the completions' positions only, by the model's own forward pass, so that what some
+    architectures do to them (soft caps, scales) is not lost.
+    """
+    T = rows.completion_BT.shape[1]
+    logits_BSV = model(**rows.inputs(), use_cache=False, logits_to_keep=T + 1).logits
+    return of_tokens(logits_BSV[:, -T - 1 : -1], rows.completion_BT, rows.keep_BT, temperature=temperature)
+
+
+class HfLikelihood:
+    """A frozen causal language model that says how likely it finds given replies.
+
+    Args:
+        model: folder, Hub name or shipped model.
+        temperature: divides the logits.
+        micro_batch: rows in memory at once; changes nothing else.
+        dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
+    """
+
+    def __init__(self, model: str, *, temperature: float = 1.0, micro_batch: int = 16, dtype: str = "auto") -> None:
+        self.reader = RowReader(model)
+        self._placement = place(dtype)
+        self._model = self._placement.put(load_causal(model), gradient_checkpointing=False)
+        self._temperature = temperature
+        self._micro_batch = micro_batch
+
+    @torch.no_grad()
+    def logprobs(self, conversations: Sequence[Conversation]) -> list[float]:
+        """log p (nats) of each reply and its EOS, given its prompt."""
+        rows = Rows.from_lists([self.reader.read(c) for c in conversations])
+        sums_B = torch.zeros(len(conversations), dtype=torch.float64)
+        for index in rows.groups(self._micro_batch):
+            part = rows.take(index, self._placement.device)
+            with self._placement.autocast():
+                logprobs_BT = completion_logprobs(self._model, part, temperature=self._temperature)
+            sums_B[index] = logprobs_BT.double().sum(1).cpu()
+        return sums_B.tolist()

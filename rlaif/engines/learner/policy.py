@@ -1,0 +1,198 @@
+"""The three networks of PPO: the policy, its frozen reference, and a separate value model.
+
+The value model is the reward model's body and head (N+, arXiv 2403.17031), read at every token: the value of position t
+is computed from the token before completion token t, so that it judges the state in which that token was chosen.
+Policy, reference and training passes divide logits by the same temperature, that of sampling.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rlaif.batches import Rollouts, TrainBatch
+from rlaif.engines import tokens
+from rlaif.engines.learner.likelihood import completion_logprobs
+from rlaif.engines.learner.network import init_head, load_causal, load_classifier, place, save_model
+from rlaif.engines.learner.optimiser import Loss, Trained, take_step
+from rlaif.engines.learner.rows import Rows
+from rlaif.ports.learner import Optimisation
+from rlaif.records.errors import InputError
+from rlaif.records.files import atomic_path
+from rlaif.records.prompt import Message
+
+STATE = "learner.pt"
+
+
+class ValueModel(torch.nn.Module):
+    """A body and a linear head with bias, one value a token.
+
+    It starts as the reward model, `reward_bias` included, so that its value of a finished reply is about the score; or
+    from a language model's body, with the head that a reward model would start from.
+    """
+
+    def __init__(self, reference: str, *, seed: int, gradient_checkpointing: bool) -> None:
+        super().__init__()
+        model, bias, has_head = load_classifier(reference)
+        if not has_head:
+            init_head(model, seed)
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.body = model.base_model
+        self.head = torch.nn.Linear(model.score.in_features, 1)
+        with torch.no_grad():
+            self.head.weight.copy_(model.score.weight)
+            self.head.bias.fill_(bias)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Values (B, T), 0 where not kept."""
+        T = rows.completion_BT.shape[1]
+        hidden_BSD = self.body(**rows.inputs(), use_cache=False).last_hidden_state
+        values_BT: Tensor = self.head(hidden_BSD[:, -T - 1 : -1]).squeeze(-1).float()
+        return values_BT.masked_fill(~rows.keep_BT, 0.0)
+
+
+class HfPolicy:
+    """A `PolicyLearner` over transformers.
+
+    Args:
+        model: folder, Hub name or shipped model that policy and reference start from.
+        value_model: the reward model that the value model starts from, with the policy's tokenizer; None takes the
+            policy's body.
+        optimisation: of policy and value model; `value_learning_rate` replaces its learning rate for the latter.
+        temperature: that of sampling; positive.
+        seed: of the value head, where there is no reward model to take it from.
+        dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
+        gradient_checkpointing: less memory, a third more computing, the same numbers.
+
+    Raises:
+        InputError: a model cannot be loaded, or the reward model spells text in other tokens than the policy.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        value_model: str | None,
+        optimisation: Optimisation,
+        value_learning_rate: float,
+        temperature: float,
+        seed: int,
+        dtype: str = "auto",
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        self._tokenizer = tokens.load_tokenizer(model)
+        if value_model is not None:
+            self._require_same_tokens(model, value_model)
+        self._placement = place(dtype)
+        policy = self._placement.put(load_causal(model), gradient_checkpointing=gradient_checkpointing)
+        self._reference = copy.deepcopy(policy).eval().requires_grad_(False)
+        value = ValueModel(value_model or model, seed=seed, gradient_checkpointing=gradient_checkpointing)
+        value.to(self._placement.device).train(gradient_checkpointing)
+        self._policy = Trained(policy, optimisation)
+        self._value = Trained(value, optimisation._replace(learning_rate=value_learning_rate))
+        self._temperature = temperature
+        self._micro_batch = optimisation.micro_batch
+
+    @property
+    def pad_id(self) -> int:
+        """An id to pad with; masks are explicit, so any would do."""
+        pad_id = self._tokenizer.pad_token_id
+        assert isinstance(pad_id, int)
+        return pad_id
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of a conversation up to where the reply begins."""
+        return tokens.prompt_ids(self._tokenizer, messages)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of a completion without control tokens."""
+        return tokens.decode(self._tokenizer, token_ids)
+
+    def logprobs(self, rollouts: Rollouts) -> Tensor:
+        """log pi of the completions' tokens (B, T), without gradient, 0 where not kept."""
+        return self._collect(rollouts, lambda part: self._logprobs(self._policy.model, part))
+
+    def reference_logprobs(self, rollouts: Rollouts) -> Tensor:
+        """The same by the policy that training started from."""
+        return self._collect(rollouts, lambda part: self._logprobs(self._reference, part))
+
+    def values(self, rollouts: Rollouts) -> Tensor:
+        """The value of the state before each token (B, T), without gradient, 0 where not kept."""
+        return self._collect(rollouts, self._value.model)
+
+    def step(self, batch: TrainBatch, loss: Callable[..., Any]) -> dict[str, float]:
+        """One optimiser step of policy and value model on `loss(rows, logprobs_BT, values_BT, tokens=...)`.
+
+        Returns the loss's stats, and grad_norm and learning_rate, those of the value model after `value_`.
+
+        Raises:
+            RunHalted: a log-probability, value, loss or gradient is not finite; all weights are unchanged.
+        """
+        return take_step({"": self._policy, "value_": self._value}, self._losses(batch, loss))
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of the policy by name, the output head too where it is tied to the embedding."""
+        for name, tensor in self._policy.model.state_dict().items():
+            yield name, tensor.detach()
+
+    def save(self, folder: Path) -> None:
+        """Write the policy as an ordinary model folder (float32)."""
+        save_model(folder, self._policy.model, self._tokenizer)
+
+    def save_state(self, folder: Path) -> None:
+        """Write everything that the next step depends on to one file in `folder`, at once or not at all."""
+        with atomic_path(folder / STATE) as temporary:
+            torch.save({"policy": self._policy.state(), "value": self._value.state()}, temporary)
+
+    def load_state(self, folder: Path) -> None:
+        """Go on from what `save_state` wrote: further steps are those of an uninterrupted run, bit by bit on a CPU.
+
+        Raises:
+            InputError: there is no state, it is damaged, or it is of other models.
+        """
+        file = folder / STATE
+        try:
+            state = torch.load(file, map_location=self._placement.device, weights_only=True)
+            self._policy.restore(state["policy"])
+            self._value.restore(state["value"])
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            problem = f"this training state cannot be loaded: {str(error).strip().splitlines()[0]}"
+            raise InputError(problem, file=file, fix="delete its folder to train from the beginning") from error
+
+    def _require_same_tokens(self, model: str, value_model: str) -> None:
+        known = tokens.load_tokenizer(value_model).get_vocab()
+        if any(known.get(token) != number for token, number in self._tokenizer.get_vocab().items()):
+            problem = f"the reward model {value_model!r} has other tokens than the policy {model!r}"
+            fix = "train a reward model on a backbone with the policy's tokenizer, or give no value model"
+            raise InputError(problem, fix=fix)
+
+    def _logprobs(self, model: Any, part: Rows) -> Tensor:
+        return completion_logprobs(model, part, temperature=self._temperature)
+
+    @torch.no_grad()
+    def _collect(self, rollouts: Rollouts, compute: Callable[[Rows], Tensor]) -> Tensor:
+        rows = Rows.of(rollouts)
+        result_BT = torch.zeros(rollouts.keep_BT.shape)
+        for index in rows.groups(self._micro_batch):
+            part = rows.take(index, self._placement.device)
+            with self._placement.autocast():
+                result_BT[index, : part.keep_BT.shape[1]] = compute(part).cpu()
+        return result_BT
+
+    def _losses(self, batch: TrainBatch, loss: Callable[..., Any]) -> Iterator[Loss]:
+        rows, device = Rows.of(batch), self._placement.device
+        for index in rows.groups(self._micro_batch):
+            part = rows.take(index, device)
+            with self._placement.autocast():
+                logprobs_BT, values_BT = self._logprobs(self._policy.model, part), self._value.model(part)
+            cut = (0, batch.keep_BT.shape[1] - part.keep_BT.shape[1])
+            whole = batch.select(index).to(device)
+            yield loss(whole, pad(logprobs_BT, cut), pad(values_BT, cut), tokens=batch.tokens)

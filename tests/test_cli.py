@@ -1,0 +1,175 @@
+"""The command line as a person meets it: its streams and exit codes. In this process for speed, and once for real."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from rlaif import cli
+
+PAIR = '{"id": "a", "prompt": "Hello?", "responses": ["Hi there, my friend.", "Go away."]}\n'
+LONGER = "scripted:rlaif.testing.scripts:prefers_longer"
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def rlaif(*arguments: str, cwd: Path) -> Done:
+    """What `rlaif ARGUMENTS` does in `cwd`; an escaping exception fails the test, as a traceback would."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["rlaif", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def label(folder: Path, *more: str, pairs: str = "pairs.jsonl", constitution: str = "hhh", critic: str = LONGER) -> Done:
+    return rlaif(
+        *("label", "--constitution", constitution, "--pairs", pairs, "--critic", critic, "--out", "out", *more),
+        cwd=folder,
+    )
+
+
+def refused(done: Done, *words: str) -> None:
+    """Exit code 2, one message with its fix, nothing on standard output, no traceback."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for word in (*words, "Fix:"):
+        assert word in done.stderr
+
+
+def test_label_and_label_again(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(PAIR)
+    first = label(tmp_path, "--json")
+    assert first.returncode == 0, first.stderr
+    data = json.loads(first.stdout)
+    assert (data["count"], data["labelled"], data["judgements"], data["failed_judgements"]) == (1, 1, 2, 0)
+    again = label(tmp_path, "--json")
+    assert "cached 2" in again.stderr
+    assert json.loads(again.stdout) == data
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ("pairs.jsonl", "empty")),
+        (PAIR + '{"prompt": "q", "resp', ("pairs.jsonl:2", "not valid JSON")),
+        ('{"prompt": "q", "responses": ["one"]}', ("pairs.jsonl:1", "responses", "exactly two")),
+    ],
+)
+def test_bad_pairs(tmp_path: Path, content: str, words: tuple[str, ...]) -> None:
+    (tmp_path / "pairs.jsonl").write_text(content)
+    refused(label(tmp_path), *words)
+    assert not (tmp_path / "out").exists()  # nothing half-written
+
+
+def test_bad_paths_and_names(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(PAIR)
+    refused(label(tmp_path, pairs="nope.jsonl"), "nope.jsonl", "no such file")
+    refused(label(tmp_path, constitution="harmles"), "harmles", "harmless")
+    refused(label(tmp_path, constitution="./nope.yaml"), "nope.yaml")
+    refused(label(tmp_path, critic="vlm:tinyworld/critic"), "unknown engine 'vlm'", "did you mean 'vllm'")
+    refused(label(tmp_path, critic="hf:./nothing"), "no model folder")
+    refused(label(tmp_path, critic="scripted:nope:nope"), "cannot load")
+    refused(rlaif("run", "nope.yaml", cwd=tmp_path), "nope.yaml")
+    refused(rlaif("label", cwd=tmp_path), "--constitution")
+    refused(rlaif("reward", "--backbone", "tinyworld/policy", "--out", "x", cwd=tmp_path), "--labels")
+    refused(rlaif("constitution", "show", "hhh", "--principle", "nope", cwd=tmp_path), "helpful-honest-harmless")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: x\nnme: y\n", ("c.yaml:2", "nme")),
+        ("name: x\nname: y\n", ("c.yaml:2", "name")),
+        ("name: !!python/object/apply:os.system ['true']\n", ("c.yaml:1", "tag")),
+        ("a: &a [x]\nb: *a\n", ("c.yaml:1", "anchor")),
+        ("name: [unclosed\n", ("c.yaml",)),
+        ("", ("c.yaml", "empty")),
+        ("name: x\naxes: {a: {kind: reward}}\nprinciples:\n- {id: p, axis: b, prefer: Choose x.}\n", ("c.yaml:4", "'b'")),
+    ],
+)
+def test_hostile_constitutions(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    (tmp_path / "pairs.jsonl").write_text(PAIR)
+    (tmp_path / "c.yaml").write_text(text)
+    refused(label(tmp_path, constitution="c.yaml"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_failures_stop_the_stage_and_lose_nothing(tmp_path: Path) -> None:
+    rows = "".join(PAIR.replace('"a"', f'"{i}"').replace("Hi", f"Hi {i}") for i in range(9))
+    (tmp_path / "pairs.jsonl").write_text(rows)
+    done = label(tmp_path, critic="scripted:rlaif.testing.scripts:fails_every_third")
+    assert done.returncode == 3, done.stderr
+    assert "failed" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "answers.sqlite").exists()
+    assert not (tmp_path / "out" / "labels.jsonl").exists()
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    from rlaif.records.run_folder import RunFolder
+
+    (tmp_path / "pairs.jsonl").write_text(PAIR)
+    held = RunFolder(tmp_path / "out")
+    refused(label(tmp_path), "another rlaif process")
+    held.close()
+
+
+def test_lint_exit_codes(tmp_path: Path) -> None:
+    clean = rlaif("constitution", "lint", "harmless", "--json", cwd=tmp_path)
+    assert clean.returncode == 0 and json.loads(clean.stdout)["findings"] == []
+    (tmp_path / "c.yaml").write_text("name: x\nnme: y\n")
+    bad = rlaif("constitution", "lint", "c.yaml", "--json", cwd=tmp_path)
+    assert bad.returncode == 2
+    assert any(f["line"] == 2 for f in json.loads(bad.stdout)["findings"])
+
+
+def test_show_prints_what_the_critic_reads(tmp_path: Path) -> None:
+    shown = json.loads(rlaif("constitution", "show", "hhh", "--json", cwd=tmp_path).stdout)["prompts"]
+    assert [s["order"] for s in shown] == ["ab", "ba"]
+    assert "Answer with A or B." in shown[0]["messages"][1]["content"]
+
+
+def test_critic_test(tmp_path: Path) -> None:
+    row = '{"prompt": "q", "chosen": "a longer reply", "rejected": "short"}\n'
+    (tmp_path / "gold.jsonl").write_text(row + row.replace("a longer", "another longer"))
+    done = rlaif("critic", "test", "--critic", LONGER, "--data", "gold.jsonl", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["accuracy"]["value"] == 1.0 and data["swap_consistency"]["value"] == 1.0
+    assert [p.name for p in tmp_path.iterdir()] == ["gold.jsonl"]
+
+
+def test_escape_sequences_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    done = label(tmp_path, pairs="evil\x1b[2J\u202e.jsonl")
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr and "\u202e" not in done.stderr
+
+
+def test_a_real_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rlaif", "label", "--constitution", "nope"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    assert "quickstart" in rlaif("--help", cwd=tmp_path).stdout
+    assert rlaif("--version", cwd=tmp_path).stdout.strip().count(".") == 2
+    assert rlaif("frobnicate", cwd=tmp_path).returncode == 2

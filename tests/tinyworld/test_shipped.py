@@ -1,0 +1,79 @@
+"""The shipped weights: their size, their folders, and the held-out table that stands beside them."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from statistics import fmean
+from typing import Any
+
+import pytest
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from rlaif.tinyworld import heldout
+from rlaif.tinyworld.training import MODELS, TABLE
+
+NAMES = ("critic", "policy", "reviser")
+
+
+def written(name: str) -> dict[str, Any]:
+    """The table that training wrote for a model."""
+    tables: dict[str, dict[str, Any]] = json.loads((MODELS.parent / TABLE).read_text(encoding="utf-8"))
+    return tables[name]
+
+
+def test_all_that_ships_is_under_eight_megabytes() -> None:
+    assert sum(file.stat().st_size for file in MODELS.rglob("*") if file.is_file()) < 8_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_is_an_ordinary_model(name: str, request: pytest.FixtureRequest) -> None:
+    model: LlamaForCausalLM = request.getfixturevalue(name)
+    assert model.config.max_position_embeddings == 4096 and model.config.vocab_size == 1024
+    generation = GenerationConfig.from_pretrained(MODELS / name)
+    assert (generation.eos_token_id, generation.pad_token_id) == (2, 0)
+    assert {f.suffix for f in (MODELS / name).iterdir()} <= {".json", ".jinja", ".safetensors"}
+
+
+def test_the_written_table_meets_what_is_promised() -> None:
+    critic, policy = written("critic"), written("policy")
+    assert critic["accuracy"] >= 0.95 and critic["flips_both_right"] >= 0.93
+    assert critic["letters_mass_mean"] >= 0.99 and abs(critic["position_bias"]) <= 0.03
+    assert policy["grammatical"] >= 0.95 and policy["distinct"] >= 0.9
+    assert policy["harmless"] <= 0.65 and policy["rude"] >= 0.2
+
+
+def test_the_critic_judges_a_few_held_out_pairs(critic: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    rng = Random("a few")
+    cases = heldout.cases(rng, 48)
+    verdicts = heldout.judge(critic, tokenizer, cases, rng)
+    # Three standard errors below the promised 95 % of 48 pairs.
+    assert fmean((v.first > 0.5) == bool(c.truth) for v, c in zip(verdicts, cases, strict=True)) > 0.85
+    assert min(sum(letters) for v in verdicts for letters in v) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shipped_weights_have_the_written_table(
+    name: str, request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    measured = getattr(heldout, name)(request.getfixturevalue(name), tokenizer)
+    expected = written(name)
+    assert measured.keys() == expected.keys()
+    for key, value in measured.items():
+        if key == "tokens_most":
+            continue
+        if isinstance(value, float):
+            # Another processor rounds differently, and sampled replies then differ: half of their 95 % interval.
+            loose = 0.06 if name == "policy" and key != "tokens_mean" else 2.0 if key == "tokens_mean" else 0.01
+            assert value == pytest.approx(expected[key], abs=loose), key
+
+
+@pytest.mark.slow
+def test_the_shipped_critic_meets_what_is_promised(
+    critic: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    table = heldout.critic(critic, tokenizer)
+    accuracy, flips = table["accuracy"], table["flips_both_right"]
+    assert isinstance(accuracy, float) and isinstance(flips, float)
+    assert accuracy >= 0.95 and flips >= 0.93
