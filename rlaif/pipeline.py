@@ -85,9 +85,7 @@ def _sft(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]
 def _pairs(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
     spec = plan.spec(str(plan.folder / "sft/model"))
     train = plan.folder / "prompts/train.jsonl"
-    done = sample.run(
-        plan.config.pairs, engines, sample.Inputs(train, spec, "pairs", plan.config.seed, out, lineage)
-    )
+    done = sample.run(plan.config.pairs, engines, sample.Inputs(train, spec, "pairs", plan.config.seed, out, lineage))
     engines.release(spec)
     return done
 
@@ -288,8 +286,9 @@ def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Tim
         return Timing(stage.name, None)
     entry = folder.manifest.stages.get(stage.name)
     if entry is not None:
-        changed = "its settings changed" if entry.config != canonical_json(shapes) else "what it depends on changed"
-        engines.reporter.line(f"{stage.name}: {changed if entry.key != key else 'its output is damaged'}, running again")
+        why = "its settings changed" if entry.config != canonical_json(shapes) else "what it depends on changed"
+        why = why if entry.key != key else "its output was changed or damaged"
+        engines.reporter.line(f"{stage.name}: {why}, running again")
     begun = time.monotonic()
     out = folder.path / stage.name
     out.mkdir(exist_ok=True)

@@ -67,7 +67,8 @@ def table(folder: Path) -> str:
     rows.append(("distinct replies", [f"{by_model[n].distinct:.1%}" for n in MODELS]))
     rows.append(("words a reply", [f"{by_model[n].words:.1f}" for n in MODELS]))
     width = max(len(name) for name, _ in rows)
-    lines = [f"{'':<{width}}  {'start':>8}  {'SFT':>8}  {'policy':>8}   ({by_model['policy'].samples} held-out prompts)"]
+    held = by_model["policy"].samples
+    lines = [f"{'':<{width}}  {'start':>8}  {'SFT':>8}  {'policy':>8}   ({held} held-out prompts)"]
     lines += [f"{name:<{width}}  " + "  ".join(f"{cell:>8}" for cell in cells) for name, cells in rows]
     win = next(c.win_rate for c in evaluation.comparisons if (c.model, c.against) == ("policy", "sft"))
     if win.value is not None:

@@ -38,7 +38,9 @@ def rlaif(*arguments: str, cwd: Path) -> Done:
     return Done(code, out.getvalue(), err.getvalue())
 
 
-def label(folder: Path, *more: str, pairs: str = "pairs.jsonl", constitution: str = "hhh", critic: str = LONGER) -> Done:
+def label(
+    folder: Path, *more: str, pairs: str = "pairs.jsonl", constitution: str = "hhh", critic: str = LONGER
+) -> Done:
     return rlaif(
         *("label", "--constitution", constitution, "--pairs", pairs, "--critic", critic, "--out", "out", *more),
         cwd=folder,
@@ -102,7 +104,10 @@ def test_bad_paths_and_names(tmp_path: Path) -> None:
         ("a: &a [x]\nb: *a\n", ("c.yaml:1", "anchor")),
         ("name: [unclosed\n", ("c.yaml",)),
         ("", ("c.yaml", "empty")),
-        ("name: x\naxes: {a: {kind: reward}}\nprinciples:\n- {id: p, axis: b, prefer: Choose x.}\n", ("c.yaml:4", "'b'")),
+        (
+            "name: x\naxes: {a: {kind: reward}}\nprinciples:\n- {id: p, axis: b, prefer: Choose x.}\n",
+            ("c.yaml:4", "'b'"),
+        ),
     ],
 )
 def test_hostile_constitutions(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:

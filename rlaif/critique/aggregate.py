@@ -1,8 +1,9 @@
 """Labels as a pure function of judgements: no model, no clock, no randomness.
 
 Per principle the probabilities (not the logits) of both orders are averaged (arXiv 2309.00267 §2.1), then principles
-by weight into axes, and axes into the overall label by the weight of their principles times their own. A principle with a failed order has no vote; the label's weight is
-the share of principle weight that was answered, and a pair that nobody answered has no probability at all.
+by weight into axes, and axes into the overall label by the weight of their principles times their own. A principle with
+a failed order has no vote; the label's weight is the share of principle weight that was answered, and a pair that
+nobody answered has no probability at all.
 
 Left out here: CoT clamping, temperature, several critics. They change this file and no stored judgement.
 """

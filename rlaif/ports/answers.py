@@ -102,9 +102,7 @@ def generations(
             for answer in answers
         ]
 
-    written, _ = _through_store(
-        keys, store, Written, ask, reporter, what, lambda g: g.text is None, max_failure_rate
-    )
+    written, _ = _through_store(keys, store, Written, ask, reporter, what, lambda g: g.text is None, max_failure_rate)
     return written
 
 

@@ -136,7 +136,8 @@ def model_path(reference: str) -> str:
     path = shipped.Path(reference).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise InputError("this folder holds no model (config.json is missing)", file=path, fix="name a model folder")
+            fix = "name a folder that holds a model"
+            raise InputError("this folder holds no model (config.json is missing)", file=path, fix=fix)
         return str(path)
     if path.exists() or reference.startswith((".", "/", "~")) or reference.count("/") > 1:
         fix = "check the path; shipped models are " + ", ".join(SHIPPED_MODELS)

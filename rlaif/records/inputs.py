@@ -251,6 +251,7 @@ def _unique(source: str, rows: list[Any]) -> list[Any]:
     seen: set[str] = set()
     for number, row in enumerate(rows, start=1):
         if row.id in seen:
-            raise InputError(f"the id {row.id!r} occurs twice", file=source, field=f"row {number}", fix="use unique ids")
+            fix = "give every row its own id, or none any"
+            raise InputError(f"the id {row.id!r} occurs twice", file=source, field=f"row {number}", fix=fix)
         seen.add(row.id)
     return rows

@@ -11,7 +11,7 @@ from rlaif.records.prompt import Message
 
 
 class Pair(Record):
-    """Two responses to one conversation. `preferred` is a human's (or a data set's) choice: 0 the first, 1 the second."""
+    """Two responses to one conversation. `preferred` is a human's or a data set's choice: 0 the first, 1 the second."""
 
     id: str = Field(min_length=1)
     messages: list[Message] = Field(min_length=1)

@@ -70,7 +70,8 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     prompts = read_rows(inputs.prompts, Prompt, "prompts")
     store = AnswerStore(inputs.out / "answers.sqlite")
     replies, finished = _replies(config, engines, inputs, prompts, store)
-    rows = [_before_after(prompt, replies, scorer) for prompt in prompts if all(prompt.id in r for r in replies.values())]
+    answered = [p for p in prompts if all(p.id in by_prompt for by_prompt in replies.values())]
+    rows = [_before_after(prompt, replies, scorer) for prompt in answered]
     if not rows:
         raise InputError("no held-out prompt got a reply from every model", fix="see the failures in the answer store")
     evaluation = Evaluation(

@@ -130,7 +130,7 @@ def warnings(evaluation: Evaluation, labels: LabelSummary, reward: RewardSummary
                 verb = "rose" if after > before else "fell"
                 found.append(f"“{key}” {verb} from {before:.0%} to {after:.0%} of replies.")
     if evaluation.kl > 20:
-        found.append(f"The policy is {evaluation.kl:.1f} nats a reply away from the SFT policy: its scores may be hacks.")
+        found.append(f"The policy is {evaluation.kl:.1f} nats a reply from the SFT policy: its scores may be hacks.")
     win = next(c.win_rate for c in evaluation.comparisons if (c.model, c.against) == ("policy", "sft"))
     if win.low is not None and win.low <= 0.5:
         found.append("The critic does not clearly prefer the policy to the SFT policy (its interval reaches 50 %).")
@@ -138,7 +138,7 @@ def warnings(evaluation: Evaluation, labels: LabelSummary, reward: RewardSummary
     if accuracy.low is not None and longer.value is not None and accuracy.low <= max(0.5, longer.value):
         found.append("The reward model is not clearly better than always preferring the longer reply, or a coin.")
     if labels.failed_judgements:
-        found.append(f"{labels.failed_judgements} of {labels.judgements} judgements failed; they are missing, not zero.")
+        found.append(f"{labels.failed_judgements} of {labels.judgements} judgements failed: missing, not zero.")
     if labels.order_inconsistent > 0.1 * labels.count:
         found.append(f"{labels.order_inconsistent} of {labels.count} labels change their winner with the order.")
     return found

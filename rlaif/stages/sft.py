@@ -71,9 +71,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     return ["model", "metrics.jsonl"]
 
 
-def batches(
-    rows: list[Conversation], size: int, epochs: int, chance: random.Random
-) -> Iterator[list[Conversation]]:
+def batches(rows: list[Conversation], size: int, epochs: int, chance: random.Random) -> Iterator[list[Conversation]]:
     """Every row once an epoch, freshly shuffled; the last batch of an epoch may be smaller."""
     for _ in range(epochs):
         order = list(rows)

@@ -104,15 +104,10 @@ def rows(tokenizer: PreTrainedTokenizerFast, rng: Random, number: int) -> list[J
     made = []
     for text, beginning in zip(texts, beginnings, strict=True):
         row = Row(beginning.ids, [(next(parts).ids, first_letter) for ask in text.asked])
+        truths = [ask.truth for ask in text.asked]
         asked = [(NAMES.index(ask.name), ask.scores[0] + 1, ask.scores[1] + 1) for ask in text.asked]
-        made.append(
-            Judged(
-                row,
-                [ask.truth for ask in text.asked],
-                asked,
-                [(beginning.char_to_token(at), kind) for at, kind in text.ends],
-            )
-        )
+        ends = [(token, kind) for at, kind in text.ends if (token := beginning.char_to_token(at)) is not None]
+        made.append(Judged(row, truths, asked, ends))
     return made
 
 

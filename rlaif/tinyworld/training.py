@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -18,11 +19,14 @@ TABLE = "heldout.json"
 CRITIC_STEPS, POLICY_STEPS, REVISER_STEPS = 450, 400, 400
 
 
+Measure = Callable[[LlamaForCausalLM, PreTrainedTokenizerFast], heldout.Table]
+
+
 def save(model: LlamaForCausalLM, shared: PreTrainedTokenizerFast, folder: Path) -> LlamaForCausalLM:
     """Write an ordinary model folder in bfloat16, and return the model that it holds, in float32."""
     model.generation_config.eos_token_id = model.config.eos_token_id
     model.generation_config.pad_token_id = model.config.pad_token_id
-    model.bfloat16()  # type: ignore[no-untyped-call]
+    model.bfloat16()
     model.save_pretrained(folder)
     shared.save_pretrained(folder)
     for file in folder.iterdir():
@@ -68,7 +72,7 @@ def train(
     """
     started = time.monotonic()
     shared = tokenizer.build(seed)
-    recipes = {
+    recipes: dict[str, tuple[Callable[[], LlamaForCausalLM], Measure]] = {
         "critic": (lambda: critic.train(shared, seed, critic_steps), heldout.critic),
         "policy": (lambda: writer.train_policy(shared, seed, policy_steps), heldout.policy),
         "reviser": (lambda: writer.train_reviser(shared, seed, reviser_steps), heldout.reviser),

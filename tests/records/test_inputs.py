@@ -101,7 +101,8 @@ def test_half_written_empty_and_missing_files(tmp_path: Path) -> None:
 
 
 def test_prompts(tmp_path: Path) -> None:
-    path = write(tmp_path, {"prompt": "q", "meta": {"k": 1}}, {"id": "b", "messages": [{"role": "user", "content": "r"}]})
+    with_messages = {"id": "b", "messages": [{"role": "user", "content": "r"}]}
+    path = write(tmp_path, {"prompt": "q", "meta": {"k": 1}}, with_messages)
     first, second = read_prompts(path)
     assert (first.id, first.meta, second.id) == ("row-1", {"k": 1}, "b")
     assert len(read_prompts(path, limit=1)) == 1

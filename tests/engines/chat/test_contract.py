@@ -1,0 +1,107 @@
+"""Every chat engine against the contract that third parties run on theirs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from rlaif.engines.chat.hf import HfChat
+from rlaif.engines.chat.scripted import ScriptedChat
+from rlaif.ports.chat import ChatModel, Failure, GenerateRequest, OptionLogprobs, OptionRequest, Sampling
+from rlaif.records.errors import InputError
+from rlaif.records.prompt import Message
+from rlaif.testing import chat_contract
+from tests.tiny import tiny_model
+
+CONTEXT = 512
+
+
+def ask(text: str, *options: str) -> OptionRequest:
+    return OptionRequest([Message(role="user", content=text)], options)
+
+
+def test_scripted() -> None:
+    chat_contract.check(ScriptedChat("rlaif.testing.scripts:even"), seeded=False)
+
+
+def test_hf(hf_chat: ChatModel) -> None:
+    chat_contract.check(hf_chat, context=CONTEXT)
+
+
+@pytest.mark.vllm
+def test_vllm(vllm_chat: ChatModel) -> None:
+    chat_contract.check(vllm_chat, context=CONTEXT)
+
+
+@pytest.mark.vllm
+def test_vllm_agrees_with_transformers(vllm_chat: ChatModel, hf_chat: ChatModel) -> None:
+    chat_contract.agree(vllm_chat, hf_chat)
+
+
+def test_the_suite_notices_another_model(hf_chat: ChatModel, tmp_path: Path) -> None:
+    other = HfChat(str(tiny_model(tmp_path, seed=7)))
+    other.digest = hf_chat.digest
+    with pytest.raises(AssertionError):
+        chat_contract.agree(hf_chat, other)
+
+
+def test_padding_changes_no_answer(hf_chat: ChatModel, untied_folder: Path) -> None:
+    """A short prompt beside one thirty times as long reads as it does alone."""
+    short, long = ask("Hi", "A", "B"), ask("Tell me more. " * 30, "A", "B")
+    alone, beside = hf_chat.option_logprobs([short])[0], hf_chat.option_logprobs([long, short])[1]
+    assert isinstance(alone, OptionLogprobs) and isinstance(beside, OptionLogprobs)
+    assert alone.logprobs == pytest.approx(beside.logprobs, abs=1e-4)
+
+
+def test_the_probabilities_of_an_options_spellings_add_up(hf_chat: HfChat, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = hf_chat.option_logprobs([ask("Hi", "A")])[0]
+    monkeypatch.setattr(hf_chat, "_spellings", {("A",): ((36,),), ("B",): ((267,),)})
+    parts = hf_chat.option_logprobs([ask("Hi", "A"), ask("Hi", "B")])  # "A" and " A", each alone
+    total = math.fsum(math.exp(part.logprobs[0]) for part in parts if isinstance(part, OptionLogprobs))
+    assert isinstance(one, OptionLogprobs)
+    assert math.exp(one.logprobs[0]) == pytest.approx(total, abs=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["hf_chat", pytest.param("vllm_chat", marks=pytest.mark.vllm)])
+def test_samples_follow_the_models_distribution(engine: str, request: pytest.FixtureRequest) -> None:
+    """The first token of 2,000 seeds: its frequency is its probability within 4 standard errors."""
+    chat = request.getfixturevalue(engine)
+    messages = [Message(role="user", content="Hello")]
+    read = chat.option_logprobs([OptionRequest(messages, ("Z", "7"))])[0]
+    drawn = chat.generate([GenerateRequest(messages, seed) for seed in range(2000)], Sampling(1.0, 1))
+    for option, logprob in zip(("Z", "7"), read.logprobs, strict=True):
+        p = math.exp(logprob)
+        found = sum(answer.text.strip() == option for answer in drawn) / len(drawn)
+        assert abs(found - p) < 4 * math.sqrt(p * (1 - p) / len(drawn)), (option, found, p)
+
+
+def test_weights_that_are_not_finite_are_failures(tmp_path: Path) -> None:
+    chat = HfChat(str(tiny_model(tmp_path)))
+    chat._runtime.model.lm_head.weight.data.fill_(math.nan)  # type: ignore[attr-defined]
+    (answer,) = chat.option_logprobs([ask("Hi", "A", "B")])
+    assert "not finite" in answer.reason
+    (text,) = chat.generate([GenerateRequest(ask("Hi").messages, 0)], Sampling(1.0, 4))
+    assert "not finite" in text.reason
+
+
+def test_text_that_cannot_be_tokenised_fails_alone(hf_chat: ChatModel) -> None:
+    broken = OptionRequest([Message.model_construct(role="user", content="half \ud83d a pair")], ("A", "B"))
+    before, failed, after = hf_chat.option_logprobs([ask("Hi", "A", "B"), broken, ask("Ho", "A", "B")])
+    assert isinstance(failed, Failure) and "surrogate" in failed.reason
+    assert isinstance(before, OptionLogprobs) and isinstance(after, OptionLogprobs)
+
+
+def test_an_option_of_several_tokens_is_refused(hf_chat: ChatModel) -> None:
+    with pytest.raises(InputError, match="Certainly"):
+        hf_chat.option_logprobs([ask("Hi", "Certainly", "No")])
+
+
+def test_a_folder_without_safetensors_is_an_input_error(untied_folder: Path, tmp_path: Path) -> None:
+    for file in untied_folder.iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")  # a pickle is never opened
+    with pytest.raises(InputError, match="cannot load"):
+        HfChat(str(tmp_path))
