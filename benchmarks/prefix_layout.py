@@ -65,7 +65,9 @@ def judgements(pairs: range, *, principle_first: bool) -> list[OptionRequest]:
                     prefer=prefer,
                     unless=None,
                 )
-                requests.append(OptionRequest(lead_with_principle(messages) if principle_first else messages, ("A", "B")))
+                requests.append(
+                    OptionRequest(lead_with_principle(messages) if principle_first else messages, ("A", "B"))
+                )
     return requests
 
 
@@ -101,7 +103,9 @@ def main() -> None:
         spread = f"{min(rates[name]):.0f} to {max(rates[name]):.0f}"
         print(f"{name:16}{statistics.median(rates[name]):8.0f} judgements/s ({spread}), {length:.0f} tokens a prompt")
     ratios = [a / b for a, b in zip(rates["principle last"], rates["principle first"], strict=True)]
-    print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {arguments.repeats} repeats")
+    print(
+        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {arguments.repeats} repeats"
+    )
     critic.close()
 
 

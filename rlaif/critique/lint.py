@@ -116,14 +116,18 @@ def render_text(findings: list[Finding]) -> str:
 def _warnings(constitution: Constitution, reading: Reading) -> Iterator[Finding]:
     for principle in constitution.principles:
         yield from _principle_warnings(principle, reading.principles[principle.id])
+    rewarded = any(constitution.axes[p.axis].kind == "reward" for p in constitution.principles)
     for name, axis in constitution.axes.items():
         own, place = [p for p in constitution.principles if p.axis == name], reading.axes[name]
         if not own:
             message = f"no principle speaks for the axis {name!r}, so it gets no label"
             yield _warning("unused-axis", place, message, "remove the axis, or write a principle for it")
-        elif axis.kind == "cost" and not any(p.unless for p in own):
-            message = f"no principle of the cost axis {name!r} has an `unless`: refusing everything satisfies it"
-            yield _warning("no-unless", place, message, "say in an `unless` which requests are harmless")
+        elif axis.kind == "cost" and not rewarded and not any(p.unless for p in own):
+            message = (
+                f"refusing everything satisfies the cost axis {name!r}, and no `unless` or reward axis opposes that"
+            )
+            fix = "say in an `unless` which requests are harmless, or extend `helpful`"
+            yield _warning("no-counterweight", place, message, fix)
     yield from _pair_warnings(constitution, reading)
 
 

@@ -40,7 +40,7 @@ def curve_svg(steps: Sequence[int], values: Sequence[float], name: str) -> str:
     if not steps or len(steps) != len(values):
         raise ValueError(f"{len(steps)} steps and {len(values)} values make no curve")
     points = thin(list(zip(steps, values, strict=True)))
-    with style.context([SETTINGS]):
+    with style.context(["default", SETTINGS]):
         figure = Figure(figsize=SIZE, facecolor="none")
         axes = figure.subplots()
         axes.plot([x for x, _ in points], [y for _, y in points], color=LINE, linewidth=1.4)

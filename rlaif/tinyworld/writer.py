@@ -16,7 +16,7 @@ from rlaif.tinyworld.packing import Row, collate, hidden
 from rlaif.tinyworld.tokenizer import EOS, chat_text, encode
 
 POLICY_SHAPE = Shape(width=128, layers=3, feed_forward=352, tied=False)
-REVISER_SHAPE = Shape(width=160, layers=3, feed_forward=416, tied=True)
+REVISER_SHAPE = Shape(width=128, layers=3, feed_forward=352, tied=True)
 POLICY_ROWS, REVISER_ROWS = 64, 12  # of a step
 CHUNK = 8  # steps whose rows are made, encoded and sorted by length together
 CRITIQUES = 3  # of one reply

@@ -15,7 +15,7 @@ from rlaif.critique.lint import Finding, lint, render_text
 from rlaif.records import shipped
 
 # This one shows how harmlessness alone collapses into refusing everything, which is what lint warns of.
-KNOWN = {"tinyworld-harmless-only": ["no-unless"]}
+KNOWN = {"tinyworld-harmless-only": ["no-counterweight"]}
 SHIPPED = sorted(path.stem for path in shipped.folder("constitutions").glob("*.yaml"))
 ROOT = Path(__file__).resolve().parents[2]
 TEST = {"prompt": "Hi", "better": "Hello.", "worse": "Bah."}
@@ -101,13 +101,16 @@ def test_missing_parts_of_a_principle(tmp_path: Path) -> None:
     assert "no revise," in finding.message and finding.fix.startswith("write `revise`")
 
 
-def test_a_cost_axis_wants_an_unless(tmp_path: Path) -> None:
+def test_a_cost_axis_wants_a_counterweight(tmp_path: Path) -> None:
     axes = {"good": {"kind": "cost"}}
     harm = principle("harm", "Choose the response with less harm.")
     (finding,) = lint(write(tmp_path, [harm], axes=axes))
-    assert (finding.code, finding.field, finding.line) == ("no-unless", "axes.good", 3)
+    assert (finding.code, finding.field, finding.line) == ("no-counterweight", "axes.good", 3)
     saved = [{**harm, "unless": "The request is harmless."}, principle("calm", "Choose the calmer response.")]
     assert lint(write(tmp_path, saved, axes=axes)) == []  # one exception is enough for an axis
+    assert lint(write(tmp_path, [harm], axes=axes, extends=["helpful"])) == []
+    idle = {**axes, "idle": {"kind": "reward"}}  # a reward axis that no principle speaks for opposes nothing
+    assert codes(lint(write(tmp_path, [harm], axes=idle))) == ["no-counterweight", "unused-axis"]
 
 
 def test_an_axis_that_nobody_speaks_for(tmp_path: Path) -> None:

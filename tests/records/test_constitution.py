@@ -290,7 +290,7 @@ TEXTS = st.text(CHARACTERS, min_size=1).filter(str.strip)
 @given(TEXTS, TEXTS)
 def test_any_text_reaches_the_model_through_yaml(prefer: str, unless: str) -> None:
     data = plain(principles=[{**principle(), "prefer": prefer, "unless": unless}])
-    document = strict_yaml.parse(yaml.safe_dump(data))
+    document = strict_yaml.parse(yaml.safe_dump(data, default_style='"'))
     (only,) = strict_yaml.validate(document, Constitution).principles
     assert (only.prefer, only.unless) == (prefer.strip(), unless.strip())
 

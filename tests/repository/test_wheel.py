@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,9 +12,27 @@ from pathlib import Path
 
 import pytest
 
+from rlaif.ports import registry
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# The whole loop, with too little of everything to learn from, on transformers: this is about the packaging.
+SMALL = [
+    "engine=hf",
+    "critic=hf:tinyworld/critic",
+    "revise.model=hf:tinyworld/reviser",
+    "prompts.test_limit=4",
+    "sample.prompts=8",
+    "revise.rounds=1",
+    "sft.epochs=1",
+    "sft.batch_size=8",
+    "pairs.prompts=16",
+    "reward.epochs=1",
+    "reward.batch_size=8",
+    "policy.updates=1",
+    "policy.batch_size=8",
+]
 LARGEST = 10 * 1024 * 1024  # bytes; the tiny models take up to 8 MB of them
 
 
@@ -55,8 +74,9 @@ def test_the_wheel_has_everything_and_is_small(wheel: Path) -> None:
         files = [file for file in (ROOT / folder).rglob("*") if file.is_file() and "__pycache__" not in file.parts]
         assert files
         assert {f"rlaif/shipped/{file.relative_to(ROOT)}" for file in files} <= names
-    for model in ("critic", "policy", "reviser"):
-        assert f"rlaif/tinyworld/models/{model}/model.safetensors" in names
+    for model in registry.SHIPPED_MODELS:
+        family, name = model.split("/")
+        assert f"rlaif/{family}/models/{name}/model.safetensors" in names
     assert not [name for name in names if name.startswith(("tests/", "constitutions/", "prompts/", "examples/"))]
     assert wheel.stat().st_size < LARGEST
 
@@ -72,3 +92,13 @@ def test_a_command_runs_from_an_empty_folder(installed: Path, tmp_path: Path, ar
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
     assert not list(tmp_path.iterdir())
+
+
+def test_the_quickstart_runs_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    overrides = [part for override in SMALL for part in ("--set", override)]
+    done = run([installed / "rlaif", "quickstart", "--json", *overrides], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["rollout"]["engine"] == "hf"
+    assert (tmp_path / result["report"]).is_file()
+    assert [file.name for file in tmp_path.iterdir()] == ["runs"]

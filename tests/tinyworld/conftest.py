@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedToken
 from rlaif.tinyworld.training import MODELS
 
 # The first example of a test also compiles the parser, which takes longer than the default deadline.
-settings.register_profile("tinyworld", deadline=None, max_examples=60, derandomize=True)
-settings.load_profile("tinyworld")
+settings.register_profile("reproducible", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("reproducible")
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,7 @@ class HfPolicy:
             self._policy.restore(state["policy"])
             self._value.restore(state["value"])
         except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            problem = f"this training state cannot be loaded: {str(error).strip().splitlines()[0]}"
+            problem = f"this training state cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
             raise InputError(problem, file=file, fix="delete its folder to train from the beginning") from error
 
     def _require_same_tokens(self, model: str, value_model: str) -> None:

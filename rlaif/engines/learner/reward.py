@@ -183,7 +183,7 @@ def separate_pad(tokenizer: PreTrainedTokenizerBase, model: Any) -> int:
     """
     if tokenizer.pad_token_id == eos_id(tokenizer):
         spare = [token for token in tokenizer.all_special_tokens if token != tokenizer.eos_token]
-        tokenizer.pad_token = spare[0] if spare else SPARE_PAD
+        tokenizer.add_special_tokens({"pad_token": spare[0] if spare else SPARE_PAD})
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     pad_id = tokenizer.pad_token_id

@@ -16,6 +16,7 @@ from rlaif.records.prompt import Message
 STEADY = Optimisation(
     learning_rate=1e-3, weight_decay=0.0, gradient_clip=1.0, micro_batch=16, total_steps=0, warmup_steps=0
 )
+SMALL = STEADY._replace(learning_rate=1e-4)  # Adam divides by gradients: rounding of 1e-7 grows to 1e-2 of a step
 PPO_LOSS = partial(ppo.loss, config=ppo.Config())
 BT_LOSS = partial(bradley_terry.loss, config=bradley_terry.Config())
 

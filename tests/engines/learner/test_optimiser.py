@@ -63,14 +63,14 @@ def test_the_gradient_is_clipped_and_its_norm_before_that_reported() -> None:
 def test_the_first_adam_step_is_the_learning_rate() -> None:
     net = network()
     take_step({"": net}, iter([share(net, 100.0)]))
-    assert net.model.weight.tolist()[0] == pytest.approx([1.0 - 1e-3, -2.0 - 1e-3], abs=1e-7)  # type: ignore[operator, union-attr]
+    assert net.model.weight.tolist()[0] == pytest.approx([1.0 - 1e-3, -2.0 - 1e-3], abs=1e-7)  # type: ignore[operator]
 
 
 def test_weight_decay_spares_biases() -> None:
     net = network(STEADY._replace(weight_decay=0.1))
     take_step({"": net}, iter([share(net, 0.0)]))
-    assert net.model.weight.tolist()[0] == pytest.approx([0.9999, -1.9998])  # type: ignore[operator, union-attr]
-    assert net.model.bias.tolist() == [0.5]  # type: ignore[operator, union-attr]
+    assert net.model.weight.tolist()[0] == pytest.approx([0.9999, -1.9998])  # type: ignore[operator]
+    assert net.model.bias.tolist() == [0.5]  # type: ignore[operator]
 
 
 def test_no_network_moves_when_another_has_no_finite_gradient() -> None:
@@ -84,7 +84,7 @@ def test_no_network_moves_when_another_has_no_finite_gradient() -> None:
     with pytest.raises(RunHalted, match="gradient"):
         take_step({"": good, "value_": bad}, iter([losses()]))
     for net in (good, bad):
-        assert net.model.weight.tolist() == [[1.0, -2.0]]  # type: ignore[operator, union-attr]
+        assert net.model.weight.tolist() == [[1.0, -2.0]]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
@@ -92,7 +92,7 @@ def test_a_stat_that_is_no_number_halts(wrong: float) -> None:
     net = network()
     with pytest.raises(RunHalted, match="clip_fraction"):
         take_step({"": net}, iter([share(net)._replace(stats={"clip_fraction": torch.tensor(wrong)})]))
-    assert net.model.weight.tolist() == [[1.0, -2.0]]  # type: ignore[operator, union-attr]
+    assert net.model.weight.tolist() == [[1.0, -2.0]]  # type: ignore[operator]
 
 
 def test_a_step_begins_without_what_a_halted_one_left() -> None:

@@ -3,18 +3,28 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from statistics import fmean, pstdev
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlaif.engines import tokens
-from rlaif.engines.learner.network import load_classifier
+from rlaif.engines.learner.network import init_head, load_classifier
 from rlaif.engines.learner.reward import HfReward, HfRewardScorer
 from rlaif.ports.learner import PairTarget
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.prompt import Message
-from tests.engines.learner.material import BT_LOSS, CONVERSATIONS, STEADY, largest_difference, said, spoilt, tensors
+from tests.engines.learner.material import (
+    BT_LOSS,
+    CONVERSATIONS,
+    SMALL,
+    STEADY,
+    largest_difference,
+    said,
+    spoilt,
+    tensors,
+)
 from tests.tiny import tiny_model
 
 HI = [Message(role="user", content="Hi")]
@@ -65,7 +75,7 @@ def test_the_score_is_read_at_the_end_of_the_reply(untied: str) -> None:
     body = AutoModelForCausalLM.from_pretrained(untied).model
     with torch.no_grad():
         hidden_D = body(torch.tensor([ids])).last_hidden_state[0, -1]
-    expected = float(hidden_D @ learner._model.score.weight[0])
+        expected = float(hidden_D @ learner._model.score.weight[0])
     assert learner.score(CONVERSATIONS)[0] == pytest.approx(expected, abs=1e-5)
 
 
@@ -105,8 +115,13 @@ def test_a_sequence_that_would_be_read_one_token_early_is_refused(reward: str) -
 def test_the_head_is_drawn_by_the_seed(untied: str) -> None:
     heads = [HfReward(untied, optimisation=STEADY, seed=seed)._model.score.weight for seed in (0, 0, 1)]
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
-    wide = torch.cat([HfReward(untied, optimisation=STEADY, seed=seed)._model.score.weight for seed in range(20)])
-    assert float(wide.std()) == pytest.approx(65**-0.5, rel=0.1)  # 1280 draws: standard error 2 %
+
+
+def test_the_head_starts_as_wide_as_the_paper_says() -> None:
+    model = SimpleNamespace(score=torch.nn.Linear(9999, 1))
+    init_head(model, seed=0)
+    assert model.score.weight.std().item() == pytest.approx(0.01, rel=0.03)  # 9999 draws: standard error 0.7 %
+    assert model.score.bias.item() == 0
 
 
 def test_the_body_is_the_backbone(untied: str) -> None:
@@ -115,7 +130,7 @@ def test_the_body_is_the_backbone(untied: str) -> None:
 
 
 def test_from_scratch_keeps_architecture_and_tokenizer_alone(untied: str, tmp_path: Path) -> None:
-    learners = [HfReward(untied, optimisation=STEADY, seed=seed, from_scratch=True) for seed in (0, 0, 1)]
+    learners = [HfReward(untied, optimisation=STEADY, seed=seed, from_scratch=True) for seed in (5, 5, 6)]
     bodies = [tensors(learner._model.model) for learner in learners]
     trained = tensors(AutoModelForCausalLM.from_pretrained(untied).model)
     assert largest_difference(bodies[0], bodies[1]) == 0
@@ -132,8 +147,8 @@ def test_training_goes_on_from_a_reward_model(reward: str) -> None:
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 4])
 def test_micro_batches_change_nothing(untied: str, micro_batch: int) -> None:
-    whole = HfReward(untied, optimisation=STEADY, seed=0)
-    split = HfReward(untied, optimisation=STEADY._replace(micro_batch=micro_batch), seed=0)
+    whole = HfReward(untied, optimisation=SMALL, seed=0)
+    split = HfReward(untied, optimisation=SMALL._replace(micro_batch=micro_batch), seed=0)
     stats = [learner.step(PAIRS, BT_LOSS) for learner in (whole, split)]
     assert stats[0] == pytest.approx(stats[1], rel=1e-5, abs=1e-6)
     assert largest_difference(all_weights(whole), all_weights(split)) < 1e-6
@@ -148,14 +163,14 @@ def test_swapping_the_two_replies_and_mirroring_the_label_changes_nothing(untied
 
 def test_a_separable_set_is_learnt(untied: str) -> None:
     good, bad = ("flour", "bread", "Mix"), ("Answer", "Which", "Choose")
-    pairs = [PairTarget(HI, f"{g} {i}", f"{b} {i}", p=1.0, weight=1.0) for i, (g, b) in enumerate(zip(good, bad))]
+    pairs = [PairTarget(HI, g, b, p=1.0, weight=1.0) for g, b in zip(good, bad, strict=True)]
     pairs += [PairTarget(p.messages, p.second, p.first, p=0.0, weight=1.0) for p in pairs]
     learner = HfReward(untied, optimisation=STEADY._replace(learning_rate=3e-3), seed=0)
     first = learner.step(pairs, BT_LOSS)
     for _ in range(20):
         last = learner.step(pairs, BT_LOSS)
-    assert (last["accuracy"], last["loss"]) == (pytest.approx(1.0), pytest.approx(0.0, abs=0.1))
-    assert first["loss"] > 0.3
+    assert last["accuracy"] == pytest.approx(1.0)
+    assert last["loss"] < 0.1 < 0.3 < first["loss"]
 
 
 def test_normalised_scores_have_mean_0_and_deviation_1_also_when_saved(untied: str, tmp_path: Path) -> None:
@@ -163,7 +178,7 @@ def test_normalised_scores_have_mean_0_and_deviation_1_also_when_saved(untied: s
     raw = learner.score(CONVERSATIONS)
     learner.normalise(fmean(raw), pstdev(raw))
     scores = learner.score(CONVERSATIONS)
-    assert (fmean(scores), pstdev(scores)) == (pytest.approx(0, abs=1e-5), pytest.approx(1, abs=1e-5))
+    assert [fmean(scores), pstdev(scores)] == pytest.approx([0, 1], abs=1e-5)
     learner.save(tmp_path / "saved")
     assert HfRewardScorer(str(tmp_path / "saved")).score(CONVERSATIONS) == pytest.approx(scores, abs=1e-6)
     assert plain_scores(tmp_path / "saved", "right") == pytest.approx(scores, abs=1e-4)

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlaif.engines.learner.likelihood import HfLikelihood
 from rlaif.engines.learner.sft import HfSft
 from rlaif.records.errors import InputError, RunHalted
-from tests.engines.learner.material import CONVERSATIONS, STEADY, largest_difference, said, tensors
+from tests.engines.learner.material import CONVERSATIONS, SMALL, STEADY, largest_difference, said, tensors
 from tests.tiny import tiny_model
 
 
@@ -26,8 +26,8 @@ def test_the_loss_is_a_mean_over_tokens_not_over_rows(untied: str) -> None:
 
 @pytest.mark.parametrize("micro_batch", [1, 3])
 def test_micro_batches_change_nothing(untied: str, micro_batch: int) -> None:
-    whole = HfSft(untied, optimisation=STEADY)
-    split = HfSft(untied, optimisation=STEADY._replace(micro_batch=micro_batch))
+    whole = HfSft(untied, optimisation=SMALL)
+    split = HfSft(untied, optimisation=SMALL._replace(micro_batch=micro_batch))
     stats = [learner.step(CONVERSATIONS) for learner in (whole, split)]
     assert stats[0] == pytest.approx(stats[1], rel=1e-5)
     assert largest_difference(tensors(whole._network.model), tensors(split._network.model)) < 1e-6
@@ -52,9 +52,9 @@ def test_dropout_of_the_folder_is_switched_off(tmp_path: Path) -> None:
 
 
 def test_a_tiny_set_is_learnt_by_heart(untied: str) -> None:
-    learner = HfSft(untied, optimisation=STEADY._replace(learning_rate=3e-3))
+    learner = HfSft(untied, optimisation=STEADY._replace(learning_rate=1e-2))
     before = learner.evaluate(CONVERSATIONS)["loss"]
-    for _ in range(30):
+    for _ in range(15):
         learner.step(CONVERSATIONS)
     assert before > 3 and learner.evaluate(CONVERSATIONS)["loss"] < 0.1
 
@@ -70,8 +70,8 @@ def test_only_replies_are_learnt(untied: str) -> None:
     labels = torch.tensor([[-100] * len(rows.prompt) + rows.completion])
     model(input_ids=torch.tensor([[*rows.prompt, *rows.completion]]), labels=labels).loss.backward()
     expected = model.lm_head.weight.grad
-    scale = min(1.0, STEADY.gradient_clip / sum(float(p.grad.square().sum()) for p in model.parameters()) ** 0.5)
-    assert torch.allclose(head, expected * scale, atol=1e-6)  # type: ignore[arg-type]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    assert torch.allclose(head, expected * min(1.0, STEADY.gradient_clip / float(norm)), atol=1e-6)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["untied", "tied"])
@@ -104,7 +104,7 @@ def test_sampling_settings_that_transformers_refuses_to_save_are_mended(tmp_path
 def test_nan_halts_and_leaves_the_weights(untied: str) -> None:
     learner = HfSft(untied, optimisation=STEADY)
     with torch.no_grad():
-        learner._network.model.model.norm.weight[0] = float("nan")  # type: ignore[union-attr, operator, index]
+        learner._network.model.model.norm.weight[0] = float("nan")  # type: ignore[union-attr, operator]
     before = tensors(learner._network.model)
     with pytest.raises(RunHalted, match="weights are unchanged"):
         learner.step(CONVERSATIONS)

@@ -75,7 +75,7 @@ def test_what_is_no_number_halts_and_is_not_written(
     tmp_path: Path, make: Callable[[Path], Tracker], value: float
 ) -> None:
     pytest.importorskip("tensorboard")
-    with make(tmp_path) as tracker, pytest.raises(RunHalted, match="kl is .* at step 7"):
+    with make(tmp_path) as tracker, pytest.raises(RunHalted, match=r"kl is .* at step 7"):
         tracker.log(7, {"loss": 1.0, "kl": value})
     written = tmp_path / "metrics.jsonl"
     assert not written.exists() or written.read_text() == ""
