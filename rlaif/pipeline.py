@@ -171,7 +171,7 @@ STAGES = (
         lambda p: (
             p.config.revise.model_dump(exclude={"model"}),
             spec_identity(_reviser(p)),
-            _requests(p.constitution),
+            constitutions.revision_hash(p.constitution),
             p.config.seed,
         ),
         _revise,
@@ -311,10 +311,6 @@ def _remember_times(folder: Path, timings: list[Timing]) -> None:
     known = json.loads(path.read_text()) if path.is_file() else {}
     known.update({t.stage: round(t.seconds, 2) for t in timings if t.seconds is not None})
     write_text(path, json.dumps(known, indent=2) + "\n")
-
-
-def _requests(constitution: Constitution) -> Any:
-    return constitutions.revision_hash(constitution), [(p.id, p.weight) for p in constitution.principles]
 
 
 def spec_identity(spec: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ Left out: tool calls, images, chat templates other than the model's own, code sh
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
 from rlaif.critique.templates import neutralise
 from rlaif.ports.registry import model_path
@@ -144,7 +146,8 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, reference: str) -> tuple[int, .
     Nothing else of that file is read: its temperature, top-p and penalties never apply.
     """
     try:
-        listed = GenerationConfig.from_pretrained(model_path(reference)).eos_token_id
+        file = cached_file(model_path(reference), "generation_config.json")
+        listed = json.loads(Path(str(file)).read_text(encoding="utf-8")).get("eos_token_id")
     except OSError:
         listed = None
     more = listed if isinstance(listed, list) else [] if listed is None else [listed]

@@ -21,7 +21,7 @@ from rlaif.records.files import content_hash
 from rlaif.records.judgement import Judgement
 from rlaif.records.store import AnswerStore
 
-CHUNK = 512
+CHUNK = 256
 
 
 class Written(Record):

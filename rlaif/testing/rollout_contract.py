@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -119,7 +120,7 @@ def check_bad_sync(
         {**moved, "model.unknown.weight": moved[name]},
         {**moved, name: moved[name][:1]},
     ):
-        _raised(ValueError, lambda weights=faulty: engine.sync(weights.items()))
+        _raised(ValueError, partial(engine.sync, faulty.items()))
     assert gap(engine, trainer, weights, requests, 1.0) < TOLERANCE
 
 

@@ -85,7 +85,9 @@ def test_a_look_alike_that_only_the_tokenizer_turns_into_a_control_token_is_refu
     inner = Tokenizer(models.WordLevel({"<unk>": 0, "<eos>": 1, "a": 2}, unk_token="<unk>"))
     inner.normalizer = normalizers.NFKC()
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", unk_token="<unk>")
+    tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=inner, eos_token="<eos>", unk_token="<unk>"
+    )
     assert tokens.completion_ids(tokenizer, "a") == [2, 1]
     with pytest.raises(InputError, match="control tokens"):
         tokens.completion_ids(tokenizer, "a ＜ｅｏｓ＞")

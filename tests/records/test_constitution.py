@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlaif.records import constitution as constitutions
@@ -287,6 +287,7 @@ CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_cha
 TEXTS = st.text(CHARACTERS, min_size=1).filter(str.strip)
 
 
+@settings(deadline=None)  # shared machines are slow now and then
 @given(TEXTS, TEXTS)
 def test_any_text_reaches_the_model_through_yaml(prefer: str, unless: str) -> None:
     data = plain(principles=[{**principle(), "prefer": prefer, "unless": unless}])

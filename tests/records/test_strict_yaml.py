@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -150,6 +150,7 @@ def test_byte_order_mark_and_windows_line_ends(parser: str) -> None:
 CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufeff\ufffe\uffff")
 
 
+@settings(deadline=None)  # shared machines are slow now and then
 @given(st.text(CHARACTERS))
 def test_any_text_survives_yaml(text: str) -> None:
     for style in "\"'|":
@@ -160,6 +161,7 @@ def test_any_text_survives_yaml(text: str) -> None:
     assert strict_yaml.parse(yaml.safe_dump({"a": "x " + text})).data == {"a": "x " + text}
 
 
+@settings(deadline=None)  # shared machines are slow now and then
 @given(st.binary() | st.text(alphabet="ab01 \n\t:-?[]{},#&*!|>'\"%@`\\~.<é你\u2028\x00").map(str.encode))
 def test_any_bytes_parse_or_are_an_input_error(content: bytes) -> None:
     try:

@@ -92,9 +92,9 @@ def test_weights_that_are_not_finite_are_failures(tmp_path: Path) -> None:
     chat = HfChat(str(tiny_model(tmp_path)))
     chat._runtime.model.lm_head.weight.data.fill_(math.nan)  # type: ignore[attr-defined]
     (answer,) = chat.option_logprobs([ask("Hi", "A", "B")])
-    assert "not finite" in answer.reason
+    assert isinstance(answer, Failure) and "not finite" in answer.reason
     (text,) = chat.generate([GenerateRequest(ask("Hi").messages, 0)], Sampling(1.0, 4))
-    assert "not finite" in text.reason
+    assert isinstance(text, Failure) and "not finite" in text.reason
 
 
 def test_text_that_cannot_be_tokenised_fails_alone(hf_chat: ChatModel) -> None:

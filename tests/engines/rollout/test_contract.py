@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from rlaif.engines.rollout.hf import HfRollout
 from rlaif.ports import registry
@@ -24,7 +27,7 @@ class Teacher:
     """Recomputes log-probabilities one sequence at a time: no padding, no cache, full logits."""
 
     def __init__(self, folder: Path) -> None:
-        model: LlamaForCausalLM = AutoModelForCausalLM.from_pretrained(folder)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder)
         self.weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
         self.model = model.eval()
@@ -75,18 +78,20 @@ def test_vllm_and_transformers_take_the_same_greedy_path(tied_folder: Path) -> N
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-3)
 
 
-def test_a_finished_rollout_ends_with_its_stop_token(untied_folder: Path) -> None:
-    """With EOS made likely, most samples finish, at different lengths, each with EOS once and at its end."""
-    engine = HfRollout(str(untied_folder))
-    weights = Teacher(untied_folder).weights
-    weights["lm_head.weight"][3] = weights["lm_head.weight"][8:].mean(0) + 0.05
-    engine.sync(weights.items())
-    rollouts = engine.rollout([RolloutRequest([9, 10, 11], seed) for seed in range(200)], Sampling(0.3, 256))
+@pytest.mark.parametrize("name", ["hf", pytest.param("vllm", marks=pytest.mark.vllm)])
+def test_a_finished_rollout_ends_with_its_stop_token(name: str, untied_folder: Path, tmp_path: Path) -> None:
+    """With one token in sixteen a stop token, most samples finish, at different lengths, one of them and last."""
+    shutil.copytree(untied_folder, tmp_path, dirs_exist_ok=True)
+    stops = {3, *range(100, 120)}
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": sorted(stops), "temperature": 0.1}))
+    engine = registry.load("rollout", name)(str(tmp_path))
+    rollouts = engine.rollout([RolloutRequest([9, 10, 11], seed) for seed in range(64)], Sampling(1.0, 24))
+    engine.close()
     finished = [rollout for rollout in rollouts if rollout.finished]
-    assert len(finished) > 20
+    assert 16 < len(finished) < 64
     assert len({len(rollout.token_ids) for rollout in finished}) > 5
-    assert all(rollout.token_ids.index(3) == len(rollout.token_ids) - 1 for rollout in finished)
-    assert all(3 not in rollout.token_ids for rollout in rollouts if not rollout.finished)
+    assert all(rollout.token_ids[-1] in stops and not stops & set(rollout.token_ids[:-1]) for rollout in finished)
+    assert all(len(r.token_ids) == 24 and not stops & set(r.token_ids) for r in rollouts if not r.finished)
 
 
 @pytest.mark.parametrize("planted", ["head", "shift"])

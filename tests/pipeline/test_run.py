@@ -1,0 +1,101 @@
+"""Running, running again, editing and damaging: what is recomputed, and that it comes out the same."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rlaif import config, pipeline, summary
+from rlaif.ports.engines import Engines
+from rlaif.records.errors import InputError
+from rlaif.records.files import file_digest
+
+STAGES = list(pipeline.NAMES)
+
+
+def run(path: Path, folder: Path, *overrides: str, until: str = "report", fresh: bool = False) -> list[str]:
+    """Execute, and say which stages had work to do."""
+    timings = pipeline.execute(config.load(path, list(overrides)), folder, Engines(), until=until, fresh=fresh)
+    return [t.stage for t in timings if t.seconds is not None]
+
+
+def artifacts(folder: Path) -> dict[str, str]:
+    """Digest of everything that a run leaves, but for logs, locks, stores and checkpoints."""
+    skip = ("logs", ".lock", "answers.sqlite", "checkpoint")
+    files = [f for f in folder.rglob("*") if f.is_file() and not any(s in str(f.relative_to(folder)) for s in skip)]
+    return {str(f.relative_to(folder)): file_digest(f) for f in files}
+
+
+@pytest.fixture(scope="module")
+def finished(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "small"
+    assert run(world, folder) == STAGES
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "small"))
+
+
+def test_the_folder_holds_what_the_documentation_says(finished: Path) -> None:
+    names = {p.name for p in finished.iterdir()}
+    assert {"config.resolved.yaml", "manifest.json", "logs", *STAGES} <= names
+    assert (finished / "policy/model/model.safetensors").is_file()
+    assert (finished / "label/dataset/default/train.parquet").is_file()
+    assert "engine: hf" in (finished / "config.resolved.yaml").read_text()
+    page = (finished / "report/report.html").read_text()
+    assert page.startswith("<!doctype html>") or page.lower().startswith("<!doctype html>")
+
+
+def test_summary_has_what_machines_are_promised(finished: Path) -> None:
+    data = summary.data(finished, [])
+    assert data["labels"]["count"] > 0 and data["labels"]["failed"] == 0
+    assert set(data["seconds"]) == {"total", "by_stage"}
+    assert data["rollout"]["engine"] == "hf"
+    assert isinstance(data["kl"], float) and isinstance(data["critic"]["win_rate"], float)
+    assert Path(data["report"]).is_file()
+    assert "policy beats SFT" in summary.table(finished)
+
+
+def test_the_same_command_again_does_nothing(world: Path, copy: Path) -> None:
+    before = artifacts(copy)
+    assert run(world, copy) == []
+    assert artifacts(copy) == before
+
+
+def test_the_same_seed_elsewhere_gives_the_same_bytes(world: Path, finished: Path, tmp_path: Path) -> None:
+    run(world, tmp_path / "elsewhere")
+    assert artifacts(tmp_path / "elsewhere") == artifacts(finished)
+
+
+def test_an_edit_recomputes_what_depends_on_it(world: Path, copy: Path) -> None:
+    assert run(world, copy, "policy.updates=3") == ["policy", "evaluate", "report"]
+    assert run(world, copy, "policy.updates=3", "report.pairs=2") == ["report"]
+
+
+def test_a_damaged_output_is_made_again(world: Path, copy: Path) -> None:
+    before = artifacts(copy)
+    labels = copy / "label/labels.jsonl"
+    content = bytearray(labels.read_bytes())
+    content[len(content) // 2] ^= 1
+    labels.write_bytes(bytes(content))
+    assert run(world, copy) == ["label"]  # which comes out the same, so that nothing after it has changed
+    assert artifacts(copy) == before
+
+
+def test_until_and_fresh(world: Path, tmp_path: Path) -> None:
+    assert run(world, tmp_path / "r", until="sample") == ["prompts", "sample"]
+    assert run(world, tmp_path / "r", until="revise") == ["revise"]
+    (tmp_path / "r" / "notes.txt").write_text("mine")
+    assert run(world, tmp_path / "r", until="prompts", fresh=True) == ["prompts"]
+    assert not (tmp_path / "r" / "sample").exists()
+    assert (tmp_path / "r" / "notes.txt").exists()  # only what rlaif wrote is removed
+
+
+def test_overlapping_prompts_are_refused(world: Path, tmp_path: Path) -> None:
+    train = world.parent / "train.jsonl"
+    with pytest.raises(InputError, match=r"held-out prompt 'train-0' is also training prompt"):
+        run(world, tmp_path / "r", f"prompts.test={train}", until="prompts")
