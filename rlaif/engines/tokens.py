@@ -19,7 +19,7 @@ from typing import Any
 
 import jinja2
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from rlaif.critique.templates import neutralise
 from rlaif.ports.registry import model_path
@@ -215,7 +215,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
     # Backstop for tokenizers that normalise: a look-alike that becomes a control token only inside the tokenizer.
     written = len(_control_pattern(tokenizer).findall(text))
-    if sum(i in _control_ids(tokenizer) for i in ids) > written:
+    if sum(map(_control_ids(tokenizer).__contains__, ids)) > written:
         raise InputError("the text turns into control tokens", fix="look at this text: it looks like an attack")
     return ids
 

@@ -110,7 +110,7 @@ class VllmModel:
         """See `TokenModel`."""
         # At temperature 0 the processed log-probabilities are the plain log-softmax, and no noise is drawn.
         params = [
-            _sampling_params(max_tokens=1, temperature=0.0, logprob_token_ids=list(ids), detokenize=False)
+            _sampling_params(max_tokens=1, temperature=0.0, logprob_token_ids=list(ids))
             for ids in wanted
         ]
         outputs = self._run(prompts, params)
@@ -125,7 +125,6 @@ class VllmModel:
                 seed=request.seed % 2**63,
                 logprobs=0,
                 stop_token_ids=self.stop_ids,
-                detokenize=False,
             )
             for request in requests
         ]
@@ -215,7 +214,8 @@ def _start(options: dict[str, Any]) -> Any:
 def _sampling_params(**options: Any) -> Any:
     from vllm import SamplingParams
 
-    return SamplingParams(**options)
+    # Nobody else holds these parameters: without the deep copy that vLLM makes, a judgement costs 0.5 ms less.
+    return SamplingParams(**options, detokenize=False, skip_clone=True)
 
 
 def _cache_bytes(reference: str, dtype: torch.dtype, context: int) -> int:

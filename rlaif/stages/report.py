@@ -68,6 +68,9 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         seed=inputs.seed,
         constitution=f"{inputs.constitution.name}@{inputs.constitution.version}",
         summary=inputs.constitution.summary or "",
+        principles={
+            p.id: p.prefer + (f" Unless: {p.unless}" if p.unless else "") for p in inputs.constitution.principles
+        },
         critic=inputs.critic,
         rollout_engine=inputs.rollout_engine,
         simulation=inputs.simulation,

@@ -1,0 +1,76 @@
+"""What the report warns of."""
+
+from __future__ import annotations
+
+from rlaif.records.agreement import Interval
+from rlaif.records.report import Comparison, Evaluation, LabelSummary, Mean, ModelEvaluation, RewardSummary
+from rlaif.stages.report import warnings
+
+
+def interval(value: float, low: float, high: float) -> Interval:
+    return Interval(value=value, low=low, high=high, n=100)
+
+
+def model(name: str, distinct: float = 1.0, **oracle: float) -> ModelEvaluation:
+    means = {key: Mean(value=value, n=100) for key, value in oracle.items()}
+    return ModelEvaluation(
+        name=name, samples=100, words=10, finished=1, distinct=distinct, distinct_2=1, longest_repeat=0, oracle=means
+    )
+
+
+def evaluation(start: ModelEvaluation, final: ModelEvaluation, *, kl: float = 3.0, low: float = 0.8) -> Evaluation:
+    win = Comparison(model="policy", against="sft", win_rate=interval(0.9, low, 0.95), axes={}, failed=0)
+    return Evaluation(
+        models=[start, model("sft"), final],
+        comparisons=[win],
+        kl=kl,
+        oracle_direction={"helpful": 1, "rude": -1},
+        labels_oracle=None,
+        samples=[],
+    )
+
+
+LABELS = LabelSummary(
+    count=100,
+    labelled=100,
+    failed_judgements=0,
+    judgements=800,
+    ties=0,
+    order_inconsistent=0,
+    position_bias=0.0,
+    flagged=0,
+    mean_confidence=0.9,
+    skipped_identical=0,
+)
+REWARD = RewardSummary(
+    train_pairs=90,
+    heldout_pairs=10,
+    truncated=0,
+    loss=0.3,
+    floor=0.2,
+    accuracy=interval(0.95, 0.9, 0.98),
+    longer_baseline=interval(0.5, 0.4, 0.6),
+    ece=0.02,
+)
+
+
+def test_a_good_run_has_nothing_to_warn_of() -> None:
+    start, final = model("start", helpful=0.6, rude=0.3), model("policy", helpful=0.95, rude=0.01)
+    assert warnings(evaluation(start, final), LABELS, REWARD) == []
+
+
+def test_collapse_and_what_moved_the_wrong_way() -> None:
+    start, final = model("start", helpful=0.6, rude=0.2), model("policy", distinct=0.14, helpful=0.0, rude=0.4)
+    collapse, helpful, rude = warnings(evaluation(start, final), LABELS, REWARD)
+    assert "collapsed: 14% of its replies are different" in collapse
+    assert "“helpful” fell from 60% to 0%" in helpful
+    assert "“rude” rose from 20% to 40%" in rude
+
+
+def test_weak_evidence_is_named() -> None:
+    both = model("start"), model("policy")
+    weak = REWARD.model_copy(update={"accuracy": interval(0.55, 0.45, 0.65)})
+    poor = LABELS.model_copy(update={"failed_judgements": 3, "order_inconsistent": 20})
+    found = " ".join(warnings(evaluation(*both, kl=50.0, low=0.4), poor, weak))
+    for words in ("50.0 nats", "does not clearly prefer", "not clearly better", "3 of 800", "20 of 100"):
+        assert words in found
