@@ -91,6 +91,7 @@ def test_every_field_is_required_and_its_shape_and_dtype_checked(name: str) -> N
         ({"scores_B": torch.zeros(3)}, "scores_B has shape"),
         ({"keep_BT": torch.ones(2, 2, dtype=torch.bool)}, "keep_BT has shape"),
         ({"prompt_keep_BP": torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()}, "padded on the left"),
+        ({"prompt_keep_BP": torch.tensor([[1, 0, 1], [1, 1, 1]]).bool()}, "padded on the left"),
         ({"prompt_keep_BP": torch.tensor([[0, 0, 0], [1, 1, 1]]).bool()}, "padded on the left"),
         ({"keep_BT": torch.tensor([[0, 1, 1], [1, 1, 1]]).bool()}, "padded on the right"),
         ({"keep_BT": torch.tensor([[1, 0, 1], [1, 1, 1]]).bool()}, "padded on the right"),

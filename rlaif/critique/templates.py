@@ -30,13 +30,9 @@ class Template(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(shipped.folder("prompts")),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=False,
-    )
+def _environment() -> tuple[ImmutableSandboxedEnvironment, jinja2.BaseLoader]:
+    loader = jinja2.FileSystemLoader(shipped.folder("prompts"))
+    return ImmutableSandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False), loader
 
 
 @lru_cache(maxsize=64)
@@ -46,10 +42,10 @@ def load(name: str, language: str) -> Template:
     Raises:
         InputError: there is no template of that name in that language.
     """
-    environment = _environment()
+    environment, loader = _environment()
     file = f"{name}.{language}.jinja"
     try:
-        source = environment.loader.get_source(environment, file)[0]  # type: ignore[union-attr]
+        source = loader.get_source(environment, file)[0]
     except jinja2.TemplateNotFound:
         known = ", ".join(sorted(environment.list_templates(filter_func=lambda t: t.endswith(".jinja"))))
         raise InputError(f"there is no prompt template {file!r}", fix=f"use one of: {known}") from None
@@ -61,7 +57,7 @@ def render(template: Template, **values: Any) -> list[Message]:
     """The template's `system` and `user` blocks as two chat messages."""
     context = template.compiled.new_context(values)
     return [
-        Message(role=role, content="".join(template.compiled.blocks[role](context)))  # type: ignore[arg-type]
+        Message(role=role, content="".join(template.compiled.blocks[role](context)))
         for role in ("system", "user")
     ]
 

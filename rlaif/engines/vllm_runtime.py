@@ -109,10 +109,7 @@ class VllmModel:
     def read(self, prompts: Sequence[list[int]], wanted: Sequence[list[int]]) -> list[list[float]]:
         """See `TokenModel`."""
         # At temperature 0 the processed log-probabilities are the plain log-softmax, and no noise is drawn.
-        params = [
-            _sampling_params(max_tokens=1, temperature=0.0, logprob_token_ids=list(ids))
-            for ids in wanted
-        ]
+        params = [_sampling_params(max_tokens=1, temperature=0.0, logprob_token_ids=list(ids)) for ids in wanted]
         outputs = self._run(prompts, params)
         return [[o.logprobs[0][i].logprob for i in ids] for o, ids in zip(outputs, wanted, strict=True)]
 

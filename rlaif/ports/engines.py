@@ -60,7 +60,9 @@ class Engines:
             self._chat.pop(key).close()
 
     def close(self) -> None:
-        for engine in [*self._chat.values(), *self._rollouts]:
-            engine.close()
+        for chat in self._chat.values():
+            chat.close()
+        for rollout in self._rollouts:
+            rollout.close()
         self._chat.clear()
         self._rollouts.clear()

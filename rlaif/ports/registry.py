@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlaif.records import shipped
@@ -133,7 +134,7 @@ def model_path(reference: str) -> str:
     if reference in SHIPPED_MODELS:
         family, _, name = reference.partition("/")
         return str(shipped.PACKAGE / family / "models" / name)
-    path = shipped.Path(reference).expanduser()
+    path = Path(reference).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             fix = "name a folder that holds a model"

@@ -151,9 +151,10 @@ def _pair(row: Row) -> Pair:
         keys = ", ".join(sorted(data)) or "nothing"
         raise row.fault(f"this row is no pair: it has {keys}", f"use one of: {PAIR_SHAPES}")
     _ends_with_user(row, messages)
-    return _build(
+    pair: Pair = _build(
         row, Pair, id=_id(row), messages=messages, responses=(texts[0], texts[1]), preferred=preferred, meta=meta
     )
+    return pair
 
 
 def _chosen_rejected(row: Row, data: dict[str, Any], meta: dict[str, Any]) -> tuple[list[Message], list[str]]:

@@ -118,6 +118,14 @@ def test_loss_by_hand() -> None:
     )
 
 
+@pytest.mark.parametrize(("dual_clip", "worst"), [(3.0, 3.0), (None, 5.0)])
+def test_the_dual_clip_holds_a_bad_token_of_huge_ratio(dual_clip: float | None, worst: float) -> None:
+    batch, logprobs_BT, values_BT = by_hand()
+    logprobs_BT[0, 2] = batch.logprobs_BT[0, 2] + math.log(5)
+    result = ppo.loss(batch, logprobs_BT, values_BT, ppo.Config(dual_clip=dual_clip), tokens=3)
+    assert result.policy.item() == pytest.approx((-1.2 + 0.8 + worst) / 3)
+
+
 def test_tokens_scale_the_share() -> None:
     batch, logprobs_BT, values_BT = by_hand()
     whole = ppo.loss(batch, logprobs_BT, values_BT, ppo.Config(), tokens=3)

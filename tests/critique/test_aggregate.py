@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,13 @@ def constitution(*principles: tuple[str, str, float], veto: tuple[str, ...] = ()
 
 
 def judgement(principle: str, order: Order, logprob_a: float | None, logprob_b: float = 0.0) -> Judgement:
-    ids = {"key": f"{principle}{order}", "pair_id": "p", "principle_id": principle, "wording": 0, "order": order}
+    ids: dict[str, Any] = {
+        "key": f"{principle}{order}",
+        "pair_id": "p",
+        "principle_id": principle,
+        "wording": 0,
+        "order": order,
+    }
     if logprob_a is None:
         return Judgement(**ids, status="failed", reason="no answer")
     return Judgement(**ids, status="ok", logprob_a=logprob_a, logprob_b=logprob_b, outside=0.0)

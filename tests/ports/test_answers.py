@@ -79,7 +79,12 @@ def test_chunks_do_not_depend_on_what_is_stored(tmp_path: Path, monkeypatch: pyt
     critic, store = Critic(), AnswerStore(tmp_path / "s.sqlite")
     sizes: list[int] = []
     original = critic.option_logprobs
-    monkeypatch.setattr(critic, "option_logprobs", lambda r: sizes.append(len(r)) or original(r))
+
+    def counting(requests: Sequence[OptionRequest]) -> list[OptionLogprobs | Failure]:
+        sizes.append(len(requests))
+        return original(requests)
+
+    monkeypatch.setattr(critic, "option_logprobs", counting)
     ask(critic, store, "a", "b")
     ask(critic, store, "a", "b", "c", "d", "e")
     assert sizes == [2, 2, 1]

@@ -60,7 +60,8 @@ def test_a_function_of_the_users_own_folder(tmp_path: Path, monkeypatch: pytest.
 
 def test_looking_up_names_loads_no_torch() -> None:
     code = (
-        "import sys; from rlaif.ports import registry; registry.names('chat'); registry.checked_spec('hf:tinyworld/critic');"
+        "import sys; from rlaif.ports import registry; registry.names('chat');"
+        "registry.checked_spec('hf:tinyworld/critic');"
         "print([m for m in ('torch', 'transformers', 'vllm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

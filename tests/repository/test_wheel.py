@@ -30,6 +30,7 @@ SMALL = [
     "pairs.prompts=64",
     "reward.epochs=1",
     "reward.batch_size=8",
+    "policy.engine=hf",
     "policy.updates=1",
     "policy.batch_size=8",
 ]
@@ -94,6 +95,7 @@ def test_a_command_runs_from_an_empty_folder(installed: Path, tmp_path: Path, ar
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.timeout(900)
 def test_the_quickstart_runs_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     overrides = [part for override in SMALL for part in ("--set", override)]
     done = run([installed / "rlaif", "quickstart", "--json", *overrides], tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +94,12 @@ def test_resuming_from_a_checkpoint_gives_the_same_weights(trained: Path, tmp_pa
             tracker = super().tracker(folder, keep_until)
             log = tracker.log
 
-            def dying(step: int, values: dict[str, float]) -> None:
+            def dying(step: int, values: Mapping[str, float]) -> None:
                 log(step, values)
                 if step == 3:
                     raise Killed
 
-            tracker.log = dying  # type: ignore[method-assign]
+            tracker.log = dying  # type: ignore[assignment, method-assign]
             return tracker
 
     with pytest.raises(Killed):
