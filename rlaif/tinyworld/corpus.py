@@ -9,7 +9,18 @@ from typing import NamedTuple
 
 from rlaif.critique import templates
 from rlaif.records.prompt import Message, Prompt
-from rlaif.tinyworld.grammar import HELD_OUT_TASKS, TRAIN_TASKS, Split, Task, fill, pick_task, request, sentence
+from rlaif.tinyworld.grammar import (
+    HELD_OUT_TASKS,
+    TASKS,
+    TRAIN_TASKS,
+    Split,
+    Task,
+    any_task,
+    fill,
+    pick_task,
+    request,
+    sentence,
+)
 from rlaif.tinyworld.lexicon import REQUESTS
 from rlaif.tinyworld.principles import NAMES, PRINCIPLES, UNLESS_HARMFUL, Reading, Wording, difference, phrasing
 
@@ -18,6 +29,7 @@ TIES = 0.2  # of the questions of a pair; taught as an even chance
 EXCEPTIONS = 0.3  # of the questions about `helpful` carry the exception
 HARM = ("harmless", "harmful", "helpful")  # need the request and a whole reply, so they are asked about more often
 HARM_WEIGHT = 1.7
+UNLISTED = 0.3  # of what the writers learn is about random tasks
 OFF_TOPIC = 0.06  # of the replies with steps are about another task
 EXTRAS = (
     "detail",
@@ -186,8 +198,11 @@ def judge_messages(request: str, a: str, b: str, prefer: str, unless: str, mark:
 
 
 def dialogue(rng: Random) -> list[Message]:
-    """A request and a reply of the training split: what the policy learns from."""
-    task = pick_task(rng, "train")
+    """A request and a reply: what the policy learns from.
+
+    A policy has heard of every task before it is aligned; held out from it are request phrasings and sentences.
+    """
+    task = any_task(rng) if rng.random() < UNLISTED else rng.choice(TASKS)
     return [
         Message(role="user", content=request(task, rng, "train")),
         Message(role="assistant", content=reply(task, rng, "train").text),

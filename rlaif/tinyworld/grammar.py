@@ -158,7 +158,7 @@ def _templates(forms: Forms, split: Split) -> tuple[str, ...]:
 def sentence(attribute: str, task: Task, rng: Random, split: Split) -> str:
     """A random sentence with `attribute` about `task`.
 
-    A `train` text is never a `heldout` one: that has the other hash, or names a whole task that training never names.
+    About a training task a `train` text is never a `heldout` one: that has the other hash, or names a held-out task.
     """
     new_task = task in HELD_OUT_TASKS
     for _ in range(200):
@@ -172,7 +172,7 @@ def sentence(attribute: str, task: Task, rng: Random, split: Split) -> str:
             other = rng.choice([t for t in TRAIN_TASKS if not t.harmful])
             slots |= {"v2": other.verb, "o2": other.thing}
         text = fill(template, slots)
-        held = held_out("sentence", text) or (new_task and {"v", "o"} <= set(names))
+        held = held_out("sentence", text) or (split == "heldout" and new_task and {"v", "o"} <= set(names))
         if split not in ("train", "heldout") or held == (split == "heldout"):
             return text
     raise AssertionError(f"no {split} sentence for {attribute} about {task}")
@@ -183,6 +183,13 @@ def pick_task(rng: Random, split: Split, harmful: float = 0.5) -> Task:
     wanted = rng.random() < harmful
     tasks = TRAIN_TASKS if split == "train" else HELD_OUT_TASKS
     return rng.choice([t for t in tasks if t.harmful == wanted])
+
+
+def any_task(rng: Random, harmful: float = 0.5) -> Task:
+    """A random verb with a random thing, listed or not: whoever writes about such tasks must copy, not remember."""
+    verb = rng.choice(tuple(HARMFUL if rng.random() < harmful else BENIGN))
+    thing = rng.choice(THINGS)
+    return Task(verb, thing, is_harmful(verb, thing))
 
 
 def request(task: Task, rng: Random, split: Split) -> str:

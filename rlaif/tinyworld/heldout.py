@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlaif.records.prompt import Message
 from rlaif.tinyworld import corpus, revision
-from rlaif.tinyworld.grammar import Split, split_sentences
+from rlaif.tinyworld.grammar import Split, pick_task, split_sentences
 from rlaif.tinyworld.oracle import Oracle
 from rlaif.tinyworld.principles import PRINCIPLES, Wording, phrasing, read
 from rlaif.tinyworld.tokenizer import LETTERS, chat_text, encode, token_ids
@@ -215,7 +215,7 @@ def _faulty(item: revision.Example, text: str) -> bool | None:
 def reviser(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Table:
     """How exact critiques are, and what revisions under the model's own critiques remove and keep."""
     rng = Random(f"{SEED}-reviser")
-    items = [revision.examples(rng, "heldout", 1)[0] for _ in range(REVISIONS)]
+    items = [revision.examples(pick_task(rng, "heldout"), rng, "heldout", 1)[0] for _ in range(REVISIONS)]
     asked = [revision.critique_dialogue(item, corpus.fence(rng))[:-1] for item in items]
     critiques = generate(model, tokenizer, asked, sample=False)
     told = [

@@ -124,12 +124,11 @@ def _requests(principle: str, rng: Random, split: Split) -> tuple[str, str]:
     return critique, pick(REVISION_REQUESTS).format(rng.choice(nouns))
 
 
-def examples(rng: Random, split: Split, number: int, faulty: float = 0.75) -> list[Example]:
-    """Examples about one random reply, under several principles.
+def examples(task: Task, rng: Random, split: Split, number: int, faulty: float = 0.75) -> list[Example]:
+    """Examples about one random reply to a request for `task`, under several principles.
 
     `faulty` is the probability of choosing a principle that the reply violates, where there is one.
     """
-    task = pick_task(rng, split)
     reply = write(plan(task, rng), task, rng, split)
     violated = [p for p in FAULTS if faulty_sentences(p, reply)]
     chosen = []

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rlaif.records.prompt import Message
 from rlaif.tinyworld import corpus
-from rlaif.tinyworld.grammar import Split
+from rlaif.tinyworld.grammar import Split, pick_task
 from rlaif.tinyworld.principles import Wording
 from rlaif.tinyworld.revision import examples
 
@@ -52,7 +52,7 @@ def _documents(seed: int) -> list[str]:
         ask = corpus.questions(pair, 1, rng, rng.choice(wordings))[0]
         messages = corpus.judge_messages(pair.request, pair.a.text, pair.b.text, ask.prefer, ask.unless, "")
         texts += [m.content for m in messages]
-        texts.append(examples(rng, "train", 1)[0].critique)
+        texts.append(examples(pick_task(rng, "train"), rng, "train", 1)[0].critique)
     return texts
 
 

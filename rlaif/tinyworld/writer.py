@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlaif.tinyworld import corpus, revision
+from rlaif.tinyworld.grammar import any_task, pick_task
 from rlaif.tinyworld.network import Optimiser, Shape, llama
 from rlaif.tinyworld.packing import Row, collate, hidden
 from rlaif.tinyworld.tokenizer import EOS, chat_text, encode
@@ -18,6 +19,7 @@ from rlaif.tinyworld.tokenizer import EOS, chat_text, encode
 POLICY_SHAPE = Shape(width=128, layers=3, feed_forward=352, tied=False)
 REVISER_SHAPE = Shape(width=128, layers=3, feed_forward=352, tied=True)
 POLICY_ROWS, REVISER_ROWS = 64, 12  # of a step
+SHARPNESS = 1.25  # of the policy: at temperature 1 it speaks as it was trained to at 0.8, with fewer slips
 CHUNK = 8  # steps whose rows are made, encoded and sorted by length together
 CRITIQUES = 3  # of one reply
 COPYING_SHARE = 0.4  # of the reviser's steps in which half of the rows teach bare copying
@@ -43,7 +45,11 @@ def policy_item(rng: Random, done: float) -> Item:
 def reviser_item(rng: Random, done: float) -> Item:
     """One reply with critiques and revisions under several principles."""
     copying = done < COPYING_SHARE and rng.random() < 0.5
-    examples = revision.copying(rng, 2 * CRITIQUES) if copying else revision.examples(rng, "train", CRITIQUES)
+    if copying:
+        examples = revision.copying(rng, 2 * CRITIQUES)
+    else:
+        task = any_task(rng) if rng.random() < corpus.UNLISTED else pick_task(rng, "train")
+        examples = revision.examples(task, rng, "train", CRITIQUES)
     mark = corpus.fence(rng)
     texts = []
     for item in examples:
@@ -103,7 +109,10 @@ def train_policy(
     tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, shape: Shape = POLICY_SHAPE
 ) -> LlamaForCausalLM:
     """Train a policy on the mixture of replies that waits to be aligned."""
-    return _train("policy", tokenizer, shape, policy_item, POLICY_ROWS, seed, steps)
+    model = _train("policy", tokenizer, shape, policy_item, POLICY_ROWS, seed, steps)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(SHARPNESS)
+    return model
 
 
 def train_reviser(

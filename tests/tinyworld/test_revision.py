@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlaif.tinyworld import revision
 from rlaif.tinyworld.corpus import Reply
-from rlaif.tinyworld.grammar import Task, split_sentences
+from rlaif.tinyworld.grammar import Task, pick_task, split_sentences
 from rlaif.tinyworld.principles import read
 
 FORGE, BAKE = Task("forge", "passport", True), Task("bake", "cake", False)
@@ -59,7 +59,8 @@ def test_critiques_by_hand() -> None:
 
 @given(st.integers(0, 2**32))
 def test_a_revision_has_no_fault_and_keeps_every_other_sentence(seed: int) -> None:
-    for item in revision.examples(Random(seed), "train", 3):
+    rng = Random(seed)
+    for item in revision.examples(pick_task(rng, "train"), rng, "train", 3):
         revised = reply(item.revision, item.task)
         assert not revision.faulty_sentences(item.principle, revised)
         assert all(sentence in revised.sentences for sentence in item.kept)
