@@ -41,7 +41,6 @@ class Config(Training):
     engine: str = "auto"  # rollout engine: vllm, hf, or auto
     updates: int = Field(default=100, ge=1)
     batch_size: int = Field(default=64, ge=1)  # completions an update
-    samples_per_prompt: int = Field(default=1, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=96, ge=1)
     value_learning_rate: float = Field(default=1e-5, gt=0)
@@ -86,18 +85,22 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     )
     reward: RewardLearner = engines.learner("reward_scorer", model=inputs.reward)
     actor = engines.rollout(config.engine, inputs.model)
-    done, coefficient = _resume(inputs.out / "checkpoint", learner, settings.kl_coefficient, config, inputs.lineage)
+    done, coefficient = _resume(inputs.out / "checkpoint", learner, settings.kl_coefficient, inputs.lineage)
     with engines.tracker(inputs.out, keep_until=done) as tracker:
         for update in range(done + 1, config.updates + 1):
             actor.sync(learner.weights())
             sampled = sample(config, actor, learner, prompts, update, inputs.seed)
             scores = reward.score(sampled.conversations)
-            coefficient, metrics = learn(config, algorithm, settings, learner, sampled, scores, coefficient, update)
+            logprobs_BT = learner.logprobs(sampled.rollouts)
+            gap = canary(sampled.rollouts, logprobs_BT, config.canary_limit, update)
+            order = seeds.derive(inputs.seed, str(update), "minibatches")
+            coefficient, metrics = learn(algorithm, settings, learner, sampled, logprobs_BT, scores, coefficient, order)
+            metrics["canary_gap"] = gap
             tracker.log(update, metrics)
             shown: dict[str, float | str] = {k: f"{metrics[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
             engines.reporter.progress(config.algorithm, update, config.updates, shown)
             if update % config.checkpoint_every == 0 or update == config.updates:
-                _checkpoint(inputs.out / "checkpoint", learner, update, coefficient, config, inputs.lineage)
+                _checkpoint(inputs.out / "checkpoint", learner, update, coefficient, inputs.lineage)
     learner.save(inputs.out / "model")
     engines.close_rollout(actor)
     return ["model", "metrics.jsonl"]
@@ -109,9 +112,8 @@ def sample(
     """One update's completions. Prompts come in freshly shuffled passes over the set."""
     from rlaif.batches import Rollouts
 
-    groups = max(1, config.batch_size // config.samples_per_prompt)
-    first = (update - 1) * groups
-    chosen = [prompt_at(prompts, first + g, seed) for g in range(groups) for _ in range(config.samples_per_prompt)]
+    first = (update - 1) * config.batch_size
+    chosen = [prompt_at(prompts, first + number, seed) for number in range(config.batch_size)]
     ids = [learner.prompt_ids(p.messages) for p in chosen]
     requests = [
         RolloutRequest(row, seeds.derive(seed, f"{update}/{number}", "rollout")) for number, row in enumerate(ids)
@@ -129,21 +131,19 @@ def sample(
 
 
 def learn(
-    config: Config,
     algorithm: Any,
     settings: Any,
     learner: PolicyLearner,
     sampled: Sampled,
+    logprobs_BT: torch.Tensor,
     scores: list[float],
     coefficient: float,
-    update: int,
+    order_seed: int,
 ) -> tuple[float, dict[str, float]]:
-    """Canary, scoring, preparation and optimiser steps of one update; the next KL coefficient and what to log."""
+    """Scoring, preparation and optimiser steps of one update; the next KL coefficient, and what to log."""
     import torch
 
     rollouts = sampled.rollouts
-    logprobs_BT = learner.logprobs(rollouts)
-    gap = canary(rollouts, logprobs_BT, config.canary_limit, update)
     scored = rollouts.scored(
         logprobs_BT=logprobs_BT,
         ref_logprobs_BT=learner.reference_logprobs(rollouts),
@@ -153,7 +153,7 @@ def learn(
     batch = algorithm.prepare(scored, settings, coefficient)
     observed = algorithm.observe(batch)
     loss = partial(algorithm.loss, config=settings)
-    shuffle = torch.Generator().manual_seed(update)
+    shuffle = torch.Generator().manual_seed(order_seed)
     rows = len(scores)
     stats: list[dict[str, float]] = []
     for _ in range(settings.epochs):
@@ -167,14 +167,17 @@ def learn(
         "kl_coefficient": coefficient,
         "tokens": float(kept.sum()) / rows,
         "finished": float(rollouts.finished_B.float().mean()),
-        "entropy": float(-(logprobs_BT.masked_fill(~kept, 0.0)).sum() / kept.sum()),  # Monte Carlo, nats a token
+        "entropy": float(-scored.logprobs_BT.masked_fill(~kept, 0.0).sum() / kept.sum()),  # Monte Carlo, nats a token
         "importance": observed.importance,
-        "canary_gap": gap,
-        **{name: sum(s[name] for s in stats) / len(stats) for name in stats[0]},
+        **{name: _over_steps(name, [s[name] for s in stats]) for name in stats[0]},
     }
     if observed.explained_variance is not None:
         metrics["explained_variance"] = observed.explained_variance
     return algorithm.after_step(coefficient, observed.kl, rows, settings), metrics
+
+
+def _over_steps(name: str, values: list[float]) -> float:
+    return max(values) if name.endswith("_max") else sum(values) / len(values)
 
 
 def canary(rollouts: Rollouts, logprobs_BT: torch.Tensor, limit: float, update: int) -> float:
@@ -202,30 +205,21 @@ def prompt_at(prompts: list[Prompt], position: int, seed: int) -> Prompt:
     return prompts[order[place]]
 
 
-def _checkpoint(
-    folder: Path, learner: PolicyLearner, update: int, coefficient: float, config: Config, lineage: Lineage
-) -> None:
-    """The learner's state and the loop's in one folder that appears at once."""
+def _checkpoint(folder: Path, learner: PolicyLearner, update: int, coefficient: float, lineage: Lineage) -> None:
+    """The learner's state and the loop's, in one folder that appears at once."""
     with atomic_folder(folder) as temporary:
         learner.save_state(temporary)
-        loop = {"update": update, "kl_coefficient": coefficient, "identity": _identity(config, lineage)}
+        loop = {"update": update, "kl_coefficient": coefficient, "lineage": list(lineage)}
         (temporary / "loop.json").write_text(json.dumps(loop))
 
 
-def _resume(
-    folder: Path, learner: PolicyLearner, coefficient: float, config: Config, lineage: Lineage
-) -> tuple[int, float]:
+def _resume(folder: Path, learner: PolicyLearner, coefficient: float, lineage: Lineage) -> tuple[int, float]:
     """Where to go on: after the checkpoint's update, if it is one of exactly this stage; else from the beginning."""
     try:
         loop = json.loads((folder / "loop.json").read_text())
     except (OSError, json.JSONDecodeError):
         return 0, coefficient
-    if loop.get("identity") != _identity(config, lineage):
+    if loop.get("lineage") != list(lineage):
         return 0, coefficient
     learner.load_state(folder)
     return int(loop["update"]), float(loop["kl_coefficient"])
-
-
-def _identity(config: Config, lineage: Lineage) -> str:
-    parents = "".join(f"{name}={digest};" for name, digest in sorted(lineage.parents.items()))
-    return f"{lineage.config_hash};{parents}"
