@@ -65,13 +65,13 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     for override in overrides or []:
         apply(document.data, override)
     config = strict_yaml.validate(document, RunConfig)
+    engine = _engine(document, config.engine, "engine", "chat")
+    rollouts = _engine(document, config.policy.engine or engine, "policy.engine", "rollout")
     with_engines = config.model_copy(
         update={
             "critic": _spec(document, config.critic, "critic"),
-            "engine": _engine(document, config.engine, "engine", "chat"),
-            "policy": config.policy.model_copy(
-                update={"engine": _engine(document, config.policy.engine, "policy.engine", "rollout")}
-            ),
+            "engine": engine,
+            "policy": config.policy.model_copy(update={"engine": rollouts}),
         }
     )
     _check_settings(document, with_engines)

@@ -144,7 +144,7 @@ def _report(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
         simulation=plan.config.simulation,
         constitution=plan.constitution,
         critic=plan.config.critic,
-        rollout_engine=plan.config.policy.engine,
+        rollout_engine=plan.config.policy.engine or plan.config.engine,
         folder=plan.folder,
         out=out,
         lineage=lineage,

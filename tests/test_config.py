@@ -56,6 +56,11 @@ def test_overrides_win_over_the_file() -> None:
     assert (loaded.seed, loaded.policy.updates, loaded.critic) == (7, 3, "hf:tinyworld/critic")
 
 
+def test_rollouts_follow_the_runs_engine() -> None:
+    assert config.load(config.named("tinyworld"), ["engine=hf"]).policy.engine == "hf"
+    assert config.load(config.named("tinyworld"), ["engine=hf", "policy.engine=vllm"]).policy.engine == "vllm"
+
+
 def test_a_missing_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from rlaif.ports import registry
 

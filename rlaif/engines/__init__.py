@@ -5,4 +5,4 @@ Stages reach them by registry name. Loading and saving bars of the libraries are
 
 from transformers.utils import logging
 
-logging.disable_progress_bar()
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]

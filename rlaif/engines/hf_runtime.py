@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
-from transformers.utils import logging as transformers_logging
 
 from rlaif.engines.token_model import pick_device, pick_dtype
 from rlaif.engines.tokens import load_config
@@ -58,7 +57,6 @@ class HfModel:
         self.batch_size = batch_size
         self.device = pick_device()
         self.stop_ids = torch.tensor(sorted(stop_ids), device=self.device)
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 model_path(reference),

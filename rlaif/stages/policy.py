@@ -38,7 +38,7 @@ class Config(Training):
 
     algorithm: str = "ppo"
     settings: dict[str, Any] = Field(default_factory=dict)
-    engine: str = "auto"  # rollout engine: vllm, hf, or auto
+    engine: str | None = None  # rollout engine, vllm or hf; the run's `engine` where not given
     updates: int = Field(default=100, ge=1)
     batch_size: int = Field(default=64, ge=1)  # completions an update
     temperature: float = Field(default=1.0, gt=0)
@@ -84,7 +84,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         seed=seeds.derive(inputs.seed, "value", "policy"),
     )
     reward: RewardLearner = engines.learner("reward_scorer", model=inputs.reward)
-    actor = engines.rollout(config.engine, inputs.model)
+    actor = engines.rollout(config.engine or "auto", inputs.model)
     done, coefficient = _resume(inputs.out / "checkpoint", learner, settings.kl_coefficient, inputs.lineage)
     with engines.tracker(inputs.out, keep_until=done) as tracker:
         for update in range(done + 1, config.updates + 1):

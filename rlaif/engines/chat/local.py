@@ -63,17 +63,23 @@ class LocalChat:
         """Prompt ids by row, and the failures of the rows that have none."""
         prompts: dict[int, list[int]] = {}
         failures: dict[int, Failure] = {}
+        texts: dict[int, str] = {}
         for row, messages in enumerate(conversations):
             try:
-                ids = tokens.prompt_ids(self._tokenizer, messages)
+                texts[row] = tokens.prompt_text(self._tokenizer, messages)
             except InputError as error:
                 failures[row] = Failure(error.problem)
-                continue
-            if len(ids) < self._context:
-                prompts[row] = ids
-            else:
-                failures[row] = Failure(f"the prompt has {len(ids)} tokens, the model's context is {self._context}")
+        for row, ids in zip(texts, tokens.encode(self._tokenizer, list(texts.values())), strict=True):
+            try:
+                prompts[row] = self._fitting(tokens.checked(self._tokenizer, texts[row], ids))
+            except InputError as error:
+                failures[row] = Failure(error.problem)
         return prompts, failures
+
+    def _fitting(self, ids: list[int]) -> list[int]:
+        if len(ids) >= self._context:
+            raise InputError(f"the prompt has {len(ids)} tokens, the model's context is {self._context}")
+        return ids
 
     def _spell(self, options: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         if options not in self._spellings:
