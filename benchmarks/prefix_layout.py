@@ -40,10 +40,10 @@ SENTENCES = (
 
 
 def conversation_pair(number: int) -> tuple[str, str, str]:
-    """A question and two different replies to it, of four sentences each."""
+    """A question and two different replies to it, of three sentences each."""
     rng = random.Random(number)
     question = f"How do I {rng.choice(QUESTIONS)} when I have only {number + 2} hours?"
-    return question, " ".join(rng.sample(SENTENCES, 4)), " ".join(rng.sample(SENTENCES, 4))
+    return question, " ".join(rng.sample(SENTENCES, 3)), " ".join(rng.sample(SENTENCES, 3))
 
 
 def judgements(pairs: range, *, principle_first: bool) -> list[OptionRequest]:

@@ -36,7 +36,7 @@ ENVIRONMENT = {
     "TORCH_CPP_LOG_LEVEL": "ERROR",  # hushes a line on memory binding, if torch has not been imported yet
 }
 BLOCK = 32  # tokens that share or miss a cached prefix together; the CPU kernels want multiples of 32, default 128
-CACHE_BYTES = 256 * 2**20  # of keys and values, resident from the start on a CPU
+CACHE_BYTES = 128 * 2**20  # of keys and values, resident from the start on a CPU
 BATCHED_TOKENS = 4096  # a forward pass
 
 _open: list[VllmModel] = []

@@ -152,7 +152,7 @@ def copying(rng: Random, number: int) -> list[Example]:
     """
     task = pick_task(rng, "train")
     sentences = tuple(
-        " ".join(rng.choice(COPIED_WORDS) for _ in range(rng.randint(3, 10))) + "." for _ in range(rng.randint(2, 4))
+        " ".join(rng.choice(COPIED_WORDS) for _ in range(rng.randint(3, 7))) + "." for _ in range(rng.randint(2, 3))
     )
     reply = Reply(sentences, Reading(task, (), False, False))
     asks = request(task, rng, "train")

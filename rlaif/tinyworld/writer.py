@@ -18,11 +18,11 @@ from rlaif.tinyworld.tokenizer import EOS, chat_text, encode
 
 POLICY_SHAPE = Shape(width=128, layers=3, feed_forward=352, tied=False)
 REVISER_SHAPE = Shape(width=128, layers=3, feed_forward=352, tied=True)
-POLICY_ROWS, REVISER_ROWS = 64, 12  # of a step
+POLICY_ROWS, REVISER_ROWS = 64, 4  # of a step
 SHARPNESS = 1.25  # of the policy: at temperature 1 it speaks as it was trained to at 0.8, with fewer slips
 CHUNK = 8  # steps whose rows are made, encoded and sorted by length together
 CRITIQUES = 3  # of one reply
-COPYING_SHARE = 0.4  # of the reviser's steps in which half of the rows teach bare copying
+COPYING_SHARE = 0.35  # of the reviser's steps in which half of the rows teach bare copying
 
 
 class Item(NamedTuple):

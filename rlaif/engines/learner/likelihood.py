@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from rlaif.engines.learner.network import load_causal, place
-from rlaif.engines.learner.rows import RowReader, Rows
+from rlaif.engines.learner.rows import Padded, RowReader, groups
 from rlaif.formulas.logprobs import of_tokens
 from rlaif.ports.learner import Conversation
 
 
-def completion_logprobs(model: Any, rows: Rows, *, temperature: float) -> Tensor:
-    """log p of each completion token given all before it, (B, T), 0 where not kept.
+def completion_logprobs(model: Any, rows: Padded, *, temperature: float) -> Tensor:
+    """log p of each completion token given all before it, (B, C) as `rows.completion_BC`, 0 elsewhere.
 
-    Logits are computed at the completions' positions only, by the model's own forward pass, so that what some
-    architectures do to them (soft caps, scales) is not lost.
+    Logits are computed where there are completions, by the model's own forward pass, so that what some architectures do
+    to them (soft caps, scales) is not lost.
     """
-    T = rows.completion_BT.shape[1]
-    logits_BSV = model(**rows.inputs(), use_cache=False, logits_to_keep=T + 1).logits
-    return of_tokens(logits_BSV[:, -T - 1 : -1], rows.completion_BT, rows.keep_BT, temperature=temperature)
+    C = rows.completion_BC.shape[1]
+    logits_BSV = model(**rows.inputs(), use_cache=False, logits_to_keep=C + 1).logits
+    predicting_BCV, token_BC = logits_BSV[:, -C - 1 : -1], rows.ids_BS[:, -C:]
+    return of_tokens(predicting_BCV, token_BC, rows.completion_BC, temperature=temperature)
 
 
 class HfLikelihood:
@@ -45,11 +46,11 @@ class HfLikelihood:
     @torch.no_grad()
     def logprobs(self, conversations: Sequence[Conversation]) -> list[float]:
         """log p (nats) of each reply and its EOS, given its prompt."""
-        rows = Rows.from_lists([self.reader.read(c) for c in conversations])
-        sums_B = torch.zeros(len(conversations), dtype=torch.float64)
-        for index in rows.groups(self._micro_batch):
-            part = rows.take(index, self._placement.device)
+        rows = [self.reader.read(c) for c in conversations]
+        sums_B = torch.zeros(len(rows), dtype=torch.float64)
+        for index in groups([len(row.ids) for row in rows], self._micro_batch):
+            part = Padded.of([rows[i] for i in index], self._placement.device)
             with self._placement.autocast():
-                logprobs_BT = completion_logprobs(self._model, part, temperature=self._temperature)
-            sums_B[index] = logprobs_BT.double().sum(1).cpu()
+                logprobs_BC = completion_logprobs(self._model, part, temperature=self._temperature)
+            sums_B[index] = logprobs_BC.double().sum(1).cpu()
         return sums_B.tolist()

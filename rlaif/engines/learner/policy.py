@@ -15,14 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from rlaif.batches import Rollouts, TrainBatch
 from rlaif.engines import tokens
 from rlaif.engines.learner.likelihood import completion_logprobs
 from rlaif.engines.learner.network import init_head, load_causal, load_classifier, place, save_model
 from rlaif.engines.learner.optimiser import Loss, Trained, take_step
-from rlaif.engines.learner.rows import Rows
+from rlaif.engines.learner.rows import Padded, groups, rows_of
 from rlaif.ports.learner import Optimisation
 from rlaif.records.errors import InputError
 from rlaif.records.files import atomic_path
@@ -51,12 +50,12 @@ class ValueModel(torch.nn.Module):
             self.head.weight.copy_(model.score.weight)
             self.head.bias.fill_(bias)
 
-    def forward(self, rows: Rows) -> Tensor:
-        """Values (B, T), 0 where not kept."""
-        T = rows.completion_BT.shape[1]
+    def forward(self, rows: Padded) -> Tensor:
+        """The value of the state before each completion token, (B, C) as `rows.completion_BC`; elsewhere, anything."""
+        C = rows.completion_BC.shape[1]
         hidden_BSD = self.body(**rows.inputs(), use_cache=False).last_hidden_state
-        values_BT: Tensor = self.head(hidden_BSD[:, -T - 1 : -1]).squeeze(-1).float()
-        return values_BT.masked_fill(~rows.keep_BT, 0.0)
+        values_BC: Tensor = self.head(hidden_BSD[:, -C - 1 : -1]).squeeze(-1).float()
+        return values_BC
 
 
 class HfPolicy:
@@ -174,25 +173,28 @@ class HfPolicy:
             fix = "train a reward model on a backbone with the policy's tokenizer, or give no value model"
             raise InputError(problem, fix=fix)
 
-    def _logprobs(self, model: Any, part: Rows) -> Tensor:
+    def _logprobs(self, model: Any, part: Padded) -> Tensor:
         return completion_logprobs(model, part, temperature=self._temperature)
 
     @torch.no_grad()
-    def _collect(self, rollouts: Rollouts, compute: Callable[[Rows], Tensor]) -> Tensor:
-        rows = Rows.of(rollouts)
+    def _collect(self, rollouts: Rollouts, compute: Callable[[Padded], Tensor]) -> Tensor:
         result_BT = torch.zeros(rollouts.keep_BT.shape)
-        for index in rows.groups(self._micro_batch):
-            part = rows.take(index, self._placement.device)
+        for index, part in self._micro_batches(rollouts):
             with self._placement.autocast():
-                result_BT[index, : part.keep_BT.shape[1]] = compute(part).cpu()
+                values_BC = compute(part)
+            keep_BT = rollouts.keep_BT[index]
+            result_BT[index] = part.aligned(values_BC, keep_BT.to(values_BC.device)).cpu()
         return result_BT
 
     def _losses(self, batch: TrainBatch, loss: Callable[..., Any]) -> Iterator[Loss]:
-        rows, device = Rows.of(batch), self._placement.device
-        for index in rows.groups(self._micro_batch):
-            part = rows.take(index, device)
+        for index, part in self._micro_batches(batch):
             with self._placement.autocast():
-                logprobs_BT, values_BT = self._logprobs(self._policy.model, part), self._value.model(part)
-            cut = (0, batch.keep_BT.shape[1] - part.keep_BT.shape[1])
-            whole = batch.select(index).to(device)
-            yield loss(whole, pad(logprobs_BT, cut), pad(values_BT, cut), tokens=batch.tokens)
+                logprobs_BC, values_BC = self._logprobs(self._policy.model, part), self._value.model(part)
+            rows = batch.select(index).to(self._placement.device)
+            logprobs_BT, values_BT = (part.aligned(x_BC, rows.keep_BT) for x_BC in (logprobs_BC, values_BC))
+            yield loss(rows, logprobs_BT, values_BT, tokens=batch.tokens)
+
+    def _micro_batches(self, rollouts: Rollouts) -> Iterator[tuple[Tensor, Padded]]:
+        rows = rows_of(rollouts)
+        for index in groups([len(row.ids) for row in rows], self._micro_batch):
+            yield torch.tensor(index), Padded.of([rows[i] for i in index], self._placement.device)

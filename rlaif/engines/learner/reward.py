@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from rlaif.batches import require_finite
 from rlaif.engines.learner.network import (
     BIAS,
     Classifier,
@@ -29,10 +30,10 @@ from rlaif.engines.learner.network import (
     save_model,
 )
 from rlaif.engines.learner.optimiser import Loss, Trained, take_step
-from rlaif.engines.learner.rows import RowReader
+from rlaif.engines.learner.rows import RowReader, groups
 from rlaif.engines.tokens import eos_id
 from rlaif.ports.learner import Conversation, Optimisation, PairTarget
-from rlaif.records.errors import InputError, RunHalted
+from rlaif.records.errors import InputError
 
 SPARE_PAD = "<|pad|>"
 
@@ -79,21 +80,14 @@ class HfRewardScorer:
             RunHalted: a score is NaN or infinite.
         """
         sequences = [self._read(row) for row in rows]
-        order = sorted(range(len(rows)), key=lambda row: -len(sequences[row]))
-        scores = [0.0] * len(rows)
-        for start in range(0, len(order), self._micro_batch):
-            part = order[start : start + self._micro_batch]
-            scores_B = self._forward([sequences[row] for row in part])
-            for row, score in zip(part, scores_B.tolist(), strict=True):
-                scores[row] = score
-        for number, score in enumerate(scores):
-            if not math.isfinite(score):
-                raise RunHalted(f"the reward model gives {score} to reply {number} of {len(scores)}")
-        return scores
+        scores_B = torch.zeros(len(rows))
+        for index in groups([len(ids) for ids in sequences], self._micro_batch):
+            scores_B[index] = self._forward([sequences[row] for row in index]).cpu()
+        require_finite("the reward model's score", scores_B)
+        return scores_B.tolist()
 
     def _read(self, row: Conversation) -> list[int]:
-        spelled = self._reader.read(row)
-        return [*spelled.prompt, *spelled.completion]
+        return self._reader.read(row).ids
 
     def _forward(self, sequences: Sequence[list[int]]) -> Tensor:
         """Scores (B,) of token sequences that end with EOS."""
@@ -167,12 +161,10 @@ class HfReward(HfRewardScorer):
     def _losses(self, rows: Sequence[PairTarget], loss: Callable[..., Any]) -> Iterator[Loss]:
         pairs = [[self._read(Conversation(row.messages, reply)) for reply in (row.first, row.second)] for row in rows]
         weight_total = sum(row.weight for row in rows)
-        order = sorted(range(len(rows)), key=lambda row: -max(map(len, pairs[row])))
-        size = max(1, self._micro_batch // 2)  # two sequences a pair
-        for start in range(0, len(order), size):
-            part = order[start : start + size]
-            scores_B = self._forward([ids for row in part for ids in pairs[row]])
-            p_B, weight_B = torch.tensor([(rows[row].p, rows[row].weight) for row in part]).to(scores_B.device).T
+        lengths = [max(map(len, pair)) for pair in pairs]
+        for index in groups(lengths, max(1, self._micro_batch // 2)):  # two sequences a pair
+            scores_B = self._forward([ids for row in index for ids in pairs[row]])
+            p_B, weight_B = torch.tensor([(rows[row].p, rows[row].weight) for row in index]).to(scores_B.device).T
             yield loss(scores_B[::2], scores_B[1::2], p_B, weight_B, weight_total=weight_total)
 
 

@@ -1,8 +1,5 @@
-"""Conversations as token ids, and rows of different length as rectangles.
-
-Layout: prompts padded on the left, completions on the right, as `rlaif.batches` has it, so that column P - 1 + t
-predicts completion token t in every row. Masks and position ids are explicit; a pad id is never looked at.
-"""
+"""Conversations as token ids, and rows of different length as rectangles. Masks are explicit: a pad id is never looked
+at."""
 
 from __future__ import annotations
 
@@ -27,8 +24,9 @@ class TokenRow(NamedTuple):
     prompt: list[int]
     completion: list[int]
 
-    def __len__(self) -> int:
-        return len(self.prompt) + len(self.completion)
+    @property
+    def ids(self) -> list[int]:
+        return self.prompt + self.completion
 
 
 class RowReader:
@@ -62,58 +60,55 @@ class RowReader:
         return TokenRow(prompt[-(self._context - len(completion)) :], completion)
 
 
-class Rows(NamedTuple):
-    """Token ids and masks of prompts (B, P) and completions (B, T); True takes part."""
+class Padded(NamedTuple):
+    """Some rows as a rectangle: prompt and completion of each without a gap, padded on the right with id 0.
 
-    prompt_BP: Tensor
-    prompt_keep_BP: Tensor
-    completion_BT: Tensor
-    keep_BT: Tensor
+    A causal model's real tokens never see what is on their right, and their positions are 0, 1, 2, ... as they stand.
+
+    ids_BS: token ids. keep_BS: True where there is a token. completion_BC: True at the completions' tokens, over the
+    last C columns, which begin at the first completion token of any row.
+    """
+
+    ids_BS: Tensor
+    keep_BS: Tensor
+    completion_BC: Tensor
 
     @classmethod
-    def of(cls, source: Rollouts) -> Rows:
-        """The tokens of rollouts."""
-        return cls(source.prompt_BP, source.prompt_keep_BP, source.completion_BT, source.keep_BT)
-
-    @classmethod
-    def from_lists(cls, rows: Sequence[TokenRow]) -> Rows:
-        """Pad lists of token ids, with id 0 under the mask."""
-        P, T = max(len(row.prompt) for row in rows), max(len(row.completion) for row in rows)
-        prompts = [[0] * (P - len(row.prompt)) + row.prompt for row in rows]
-        completions = [row.completion + [0] * (T - len(row.completion)) for row in rows]
-        columns_P, columns_T = torch.arange(P), torch.arange(T)
-        return cls(
-            torch.tensor(prompts),
-            columns_P >= torch.tensor([[P - len(row.prompt)] for row in rows]),
-            torch.tensor(completions),
-            columns_T < torch.tensor([[len(row.completion)] for row in rows]),
-        )
-
-    def groups(self, size: int) -> list[Tensor]:
-        """Indices of rows, `size` at a time, those of similar length together so that little is padded.
-
-        The longest come first, so that a run that lacks memory finds out at once.
-        """
-        lengths_B = self.prompt_keep_BP.sum(1) + self.keep_BT.sum(1)
-        return list(torch.split(lengths_B.argsort(descending=True, stable=True), size))
-
-    def take(self, index: Tensor, device: torch.device) -> Rows:
-        """Some rows on a device, without the columns that are padding in all of them."""
-        P = int(self.prompt_keep_BP[index].sum(1).max())
-        T = int(self.keep_BT[index].sum(1).max())
-        first = self.prompt_BP.shape[1] - P
-        return Rows(
-            self.prompt_BP[index, first:].to(device),
-            self.prompt_keep_BP[index, first:].to(device),
-            self.completion_BT[index, :T].to(device),
-            self.keep_BT[index, :T].to(device),
-        )
+    def of(cls, rows: Sequence[TokenRow], device: torch.device) -> Padded:
+        """Pad rows and put them on a device."""
+        begin_B1 = torch.tensor([[len(row.prompt)] for row in rows])
+        end_B1 = torch.tensor([[len(row.ids)] for row in rows])
+        S, first = int(end_B1.max()), int(begin_B1.min())
+        ids = [row.ids + [0] * (S - len(row.ids)) for row in rows]
+        columns_S = torch.arange(S)
+        keep_BS = columns_S < end_B1
+        completion_BS = keep_BS & (columns_S >= begin_B1)
+        return cls(torch.tensor(ids).to(device), keep_BS.to(device), completion_BS[:, first:].to(device))
 
     def inputs(self) -> dict[str, Tensor]:
-        """Arguments of a forward pass over prompt and completion, each (B, P + T). Positions count real tokens."""
-        keep_BS = torch.cat([self.prompt_keep_BP, self.keep_BT], dim=1).long()
-        return {
-            "input_ids": torch.cat([self.prompt_BP, self.completion_BT], dim=1),
-            "attention_mask": keep_BS,
-            "position_ids": (keep_BS.cumsum(1) - 1).clamp(min=0),
-        }
+        """Arguments of a forward pass."""
+        return {"input_ids": self.ids_BS, "attention_mask": self.keep_BS.long()}
+
+    def aligned(self, values_BC: Tensor, keep_BT: Tensor) -> Tensor:
+        """Per-token numbers in the layout of `rlaif.batches`, whose `keep_BT` has the same completions: (B, T), each
+        row's completion at its beginning, 0 where not kept."""
+        return values_BC.new_zeros(keep_BT.shape).masked_scatter(keep_BT, values_BC[self.completion_BC])
+
+
+def rows_of(source: Rollouts) -> list[TokenRow]:
+    """The tokens of rollouts without their padding."""
+    return [
+        TokenRow(prompt_P[kept_P].tolist(), completion_T[kept_T].tolist())
+        for prompt_P, kept_P, completion_T, kept_T in zip(
+            source.prompt_BP, source.prompt_keep_BP, source.completion_BT, source.keep_BT, strict=True
+        )
+    ]
+
+
+def groups(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Indices of rows, `size` at a time, those of similar length together so that little is padded.
+
+    The longest come first, so that a run that lacks memory finds out at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -16,7 +16,7 @@ from torch import Tensor
 from rlaif.engines.learner.likelihood import completion_logprobs
 from rlaif.engines.learner.network import load_causal, place, save_model
 from rlaif.engines.learner.optimiser import Trained, take_step
-from rlaif.engines.learner.rows import RowReader, Rows
+from rlaif.engines.learner.rows import Padded, RowReader, groups
 from rlaif.ports.learner import Conversation, Optimisation
 from rlaif.records.errors import RunHalted
 
@@ -76,11 +76,11 @@ class HfSft:
         save_model(folder, self._network.model, self._reader.tokenizer)
 
     def _losses(self, conversations: Sequence[Conversation]) -> Iterator[Loss]:
-        rows = Rows.from_lists([self._reader.read(c) for c in conversations])
-        tokens = int(rows.keep_BT.sum())
-        for index in rows.groups(self._micro_batch):
-            part = rows.take(index, self._placement.device)
+        rows = [self._reader.read(c) for c in conversations]
+        tokens = sum(len(row.completion) for row in rows)
+        for index in groups([len(row.ids) for row in rows], self._micro_batch):
+            part = Padded.of([rows[i] for i in index], self._placement.device)
             with self._placement.autocast():
-                logprobs_BT = completion_logprobs(self._network.model, part, temperature=1.0)
-            total = -logprobs_BT.sum() / tokens
-            yield Loss(total, {"loss": total.detach(), "tokens": part.keep_BT.sum()})
+                logprobs_BC = completion_logprobs(self._network.model, part, temperature=1.0)
+            total = -logprobs_BC.sum() / tokens
+            yield Loss(total, {"loss": total.detach(), "tokens": part.completion_BC.sum()})

@@ -219,7 +219,7 @@ def test_a_score_that_is_no_number_halts(untied: str) -> None:
     learner = HfReward(untied, optimisation=STEADY, seed=0)
     with torch.no_grad():
         learner._model.score.weight[0, 0] = float("inf")
-    with pytest.raises(RunHalted, match="reply"):
+    with pytest.raises(RunHalted, match="score"):
         learner.score(CONVERSATIONS)
 
 
