@@ -128,7 +128,7 @@ def losses(
     `letters` are the tokens of `LETTERS`.
     """
     batch = collate([j.row for j in judged])
-    hidden_RTD = hidden(model, batch)
+    hidden_RTD = hidden(model, batch)[-1]
     answer_QD = hidden_RTD[batch.answered_M2[:, 0], batch.answered_M2[:, 1]]
     ends_S3 = torch.tensor([(r, *end) for r, j in enumerate(judged) for end in j.ends])
     end_SD = hidden_RTD[ends_S3[:, 0], ends_S3[:, 1]]

@@ -13,6 +13,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 BEGINNING, PADDING = 0, -1
+NONE = -100  # what cross_entropy ignores
 
 
 class Row(NamedTuple):
@@ -35,6 +36,7 @@ class Batch(NamedTuple):
     allowed_R1TT: torch.Tensor  # True where the query (third axis) attends to the key (fourth)
     answered_M2: torch.Tensor  # (row, position) of the tokens before each token of an answer, in the order of the rows
     answers_M: torch.Tensor
+    previous_RT: torch.Tensor  # the token before each token, or NONE
 
 
 def collate(rows: Sequence[Row]) -> Batch:
@@ -42,18 +44,22 @@ def collate(rows: Sequence[Row]) -> Batch:
     longest = max(row.size for row in rows)
     ids, positions, segments, answered = [], [], [], []
     answers: list[int] = []
+    previous: list[list[int]] = []
     for r, row in enumerate(rows):
         tokens, numbers = list(row.shared), list(range(len(row.shared)))
         segment = [BEGINNING] * len(row.shared)
+        before = [NONE, *row.shared[:-1]] if row.shared else []
         for k, (prompt, answer) in enumerate(row.parts, start=1):
             start, size = len(tokens), len(prompt) + len(answer) - 1
             answered += [(r, start + len(prompt) - 1 + i) for i in range(len(answer))]
             answers += answer
             tokens += [*prompt, *answer[:-1]]
+            before += [row.shared[-1] if row.shared else NONE, *tokens[start:-1]]
             numbers += range(len(row.shared), len(row.shared) + size)
             segment += [k] * size
         rest = longest - len(tokens)
         ids.append(tokens + [0] * rest)
+        previous.append(before + [NONE] * rest)
         positions.append(numbers + [0] * rest)
         segments.append(segment + [PADDING] * rest)
     segments_RT = torch.tensor(segments)
@@ -66,12 +72,17 @@ def collate(rows: Sequence[Row]) -> Batch:
         allowed_R1TT=((same_RTT | shared_RTT) & causal_TT)[:, None],
         answered_M2=torch.tensor(answered),
         answers_M=torch.tensor(answers),
+        previous_RT=torch.tensor(previous),
     )
 
 
-def hidden(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
-    """The final hidden states of a batch: (R, T, D)."""
-    states: torch.Tensor = model.model(
-        input_ids=batch.ids_RT, attention_mask=batch.allowed_R1TT, position_ids=batch.positions_RT, use_cache=False
-    ).last_hidden_state
+def hidden(model: LlamaForCausalLM, batch: Batch) -> tuple[torch.Tensor, ...]:
+    """The hidden states of a batch: the embeddings and every layer's, the last one normalised, each (R, T, D)."""
+    states: tuple[torch.Tensor, ...] = model.model(
+        input_ids=batch.ids_RT,
+        attention_mask=batch.allowed_R1TT,
+        position_ids=batch.positions_RT,
+        use_cache=False,
+        output_hidden_states=True,
+    ).hidden_states
     return states

@@ -12,9 +12,7 @@ from typing import NamedTuple
 from rlaif.critique import templates
 from rlaif.records.prompt import Message
 from rlaif.tinyworld.corpus import Reply, plan, write
-from rlaif.tinyworld.grammar import THINGS, VERBS, Split, Task, pick_task, request, sentence
-from rlaif.tinyworld.lexicon import WORDS
-from rlaif.tinyworld.principles import Reading
+from rlaif.tinyworld.grammar import Split, Task, request, sentence
 
 
 class Fault(NamedTuple):
@@ -58,7 +56,6 @@ HELPFUL_REVISIONS = (
     "Rewrite the response so that it gives useful steps for what was asked.",
     "Make the response more helpful.",
 )
-COPIED_WORDS = (*VERBS, *THINGS, *(word for forms in WORDS.values() for word in forms.train))
 HELD_OUT_REQUESTS = 1  # of each of the three lists above, the last
 
 
@@ -143,28 +140,6 @@ def examples(task: Task, rng: Random, split: Split, number: int, faulty: float =
         Example(principle, task, asks, reply, asked, critique, told, revision, kept, wrong)
         for principle, asked, critique, told, revision, kept, wrong in chosen
     ]
-
-
-def copying(rng: Random, number: int) -> list[Example]:
-    """Examples that teach bare copying: nonsense sentences, of which the critique quotes one or none.
-
-    The words are random, so nothing but the position in the prompt tells how a sentence goes on.
-    """
-    task = pick_task(rng, "train")
-    sentences = tuple(
-        " ".join(rng.choice(COPIED_WORDS) for _ in range(rng.randint(3, 7))) + "." for _ in range(rng.randint(2, 3))
-    )
-    reply = Reply(sentences, Reading(task, (), False, False))
-    asks = request(task, rng, "train")
-    result = []
-    for _ in range(number):
-        principle = rng.choice([p for p in FAULTS if p not in ("harmless", "helpful")])
-        wrong = [rng.randrange(len(sentences))] if rng.random() < 0.7 else []
-        asked, told = _requests(principle, rng, "train")
-        kept = tuple(s for i, s in enumerate(sentences) if i not in wrong)
-        critique = critique_text(principle, reply, wrong)
-        result.append(Example(principle, task, asks, reply, asked, critique, told, " ".join(kept), kept, bool(wrong)))
-    return result
 
 
 def critique_dialogue(item: Example, mark: str) -> list[Message]:

@@ -22,6 +22,7 @@ LETTERS = ("A", "B")  # the critic's answers, one token each
 VOCABULARY = 1024
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+SPECIAL = (PAD, BOS, EOS, *ROLES)
 MAX_LENGTH = 4096
 DOCUMENTS = 6000
 CHAT_TEMPLATE = (
@@ -63,7 +64,7 @@ def build(seed: int) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=[PAD, BOS, EOS, *ROLES],
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

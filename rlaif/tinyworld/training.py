@@ -16,7 +16,7 @@ from rlaif.tinyworld import critic, heldout, tokenizer, writer
 
 MODELS = Path(__file__).resolve().parent / "models"
 TABLE = "heldout.json"
-CRITIC_STEPS, POLICY_STEPS, REVISER_STEPS = 550, 1000, 450
+CRITIC_STEPS, POLICY_STEPS, REVISER_STEPS = 550, 1000, 1350
 
 
 Measure = Callable[[LlamaForCausalLM, PreTrainedTokenizerFast], heldout.Table]

@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from rlaif.tinyworld import corpus, critic
 from rlaif.tinyworld.grammar import ATTRIBUTES
 from rlaif.tinyworld.network import Shape, llama
-from rlaif.tinyworld.packing import Row, collate, hidden
+from rlaif.tinyworld.packing import NONE, Row, collate, hidden
 from rlaif.tinyworld.tokenizer import chat_text, encode
 
 # Exact but for the order of float32 sums, which differs with the row's length.
@@ -32,7 +32,7 @@ def test_every_part_sees_its_beginning_and_itself_and_nothing_else(model: LlamaF
     ]
     batch = collate(rows)
     with torch.no_grad():
-        states_MD = hidden(model, batch)[batch.answered_M2[:, 0], batch.answered_M2[:, 1]]
+        states_MD = hidden(model, batch)[-1][batch.answered_M2[:, 0], batch.answered_M2[:, 1]]
         at = 0
         for row in rows:
             for prompt, answer in row.parts:
@@ -42,6 +42,12 @@ def test_every_part_sees_its_beginning_and_itself_and_nothing_else(model: LlamaF
                 assert batch.answers_M[at : at + len(answer)].tolist() == list(answer)
                 at += len(answer)
     assert at == len(batch.answers_M)
+
+
+def test_the_token_before_is_the_one_of_the_separate_prompt() -> None:
+    batch = collate([Row([5, 6], [([8, 9], [10, 11]), ([12], [13])]), Row([], [([40, 41], [42])])])
+    assert batch.ids_RT.tolist() == [[5, 6, 8, 9, 10, 12], [40, 41, 0, 0, 0, 0]]
+    assert batch.previous_RT.tolist() == [[NONE, 5, 6, 8, 9, 6], [NONE, 40, NONE, NONE, NONE, NONE]]
 
 
 def test_a_training_row_is_the_prompts_that_the_engine_renders(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -67,11 +67,3 @@ def test_a_revision_has_no_fault_and_keeps_every_other_sentence(seed: int) -> No
         assert item.faulty or item.revision == item.reply.text
         if item.principle == "helpful" and item.faulty:
             assert revised.reading.helps
-
-
-@given(st.integers(0, 2**32))
-def test_copying_examples_drop_what_the_critique_quotes(seed: int) -> None:
-    for item in revision.copying(Random(seed), 3):
-        quoted = [s for s in item.reply.sentences if s in item.critique]
-        assert bool(quoted) == item.faulty
-        assert item.revision == " ".join(s for s in item.reply.sentences if s not in quoted)

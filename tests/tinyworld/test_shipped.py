@@ -64,8 +64,9 @@ def test_the_shipped_weights_have_the_written_table(
         if key == "tokens_most":
             continue
         if isinstance(value, float):
-            # Another processor rounds differently, and sampled replies then differ: half of their 95 % interval.
-            loose = 0.06 if name == "policy" and key != "tokens_mean" else 2.0 if key == "tokens_mean" else 0.01
+            # Sums are rounded differently from run to run and machine to machine. Sampled replies then differ: half of
+            # their 95 % interval. A near tie in greedy decoding turns: two of the 61 faulty replies.
+            loose = 2.0 if key == "tokens_mean" else {"policy": 0.06, "reviser": 0.04, "critic": 0.01}[name]
             assert value == pytest.approx(expected[key], abs=loose), key
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -149,7 +150,7 @@ def _load(auto_class: Any, reference: str, config: Any) -> tuple[Any, set[str]]:
             use_safetensors=True,  # never a pickle
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         fix = "check that the folder holds safetensors weights of an architecture that transformers knows"
         raise InputError(f"cannot load the model {reference!r}: {str(error).strip()}", fix=fix) from error
     finally:

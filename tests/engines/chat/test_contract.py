@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlaif.engines import tokens
 from rlaif.engines.chat.hf import HfChat
@@ -55,12 +57,20 @@ def test_the_suite_notices_another_model(hf_chat: ChatModel, tmp_path: Path) -> 
         chat_contract.agree(hf_chat, other)
 
 
-def test_padding_changes_no_answer(hf_chat: ChatModel, untied_folder: Path) -> None:
-    """A short prompt beside one thirty times as long reads as it does alone."""
+def test_padding_changes_no_answer(tmp_path: Path) -> None:
+    """A short prompt beside a long one reads and writes as it does alone, also where positions are absolute (GPT-2)."""
+    config = GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=2, n_positions=CONTEXT, initializer_range=0.3)
+    torch.manual_seed(0)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    tiny_tokenizer().save_pretrained(tmp_path)
+    chat = HfChat(str(tmp_path))
     short, long = ask("Hi", "A", "B"), ask("Tell me more. " * 30, "A", "B")
-    alone, beside = hf_chat.option_logprobs([short])[0], hf_chat.option_logprobs([long, short])[1]
+    alone, beside = chat.option_logprobs([short])[0], chat.option_logprobs([long, short])[1]
     assert isinstance(alone, OptionLogprobs) and isinstance(beside, OptionLogprobs)
     assert alone.logprobs == pytest.approx(beside.logprobs, abs=1e-4)
+    requests = [GenerateRequest(one.messages, 0) for one in (short, long)]
+    greedy = Sampling(0.0, 24)
+    assert chat.generate(requests[:1], greedy)[0] == chat.generate(requests, greedy)[0]
 
 
 def test_the_probabilities_of_an_options_spellings_add_up(hf_chat: HfChat, monkeypatch: pytest.MonkeyPatch) -> None:

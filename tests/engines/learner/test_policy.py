@@ -228,7 +228,7 @@ def test_a_resumed_learner_ends_with_the_weights_of_an_uninterrupted_one(
     kind: str, reward: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     model = request.getfixturevalue(kind)
-    settings = STEADY._replace(warmup_steps=2, total_steps=6, micro_batch=4, weight_decay=0.01)
+    settings = STEADY._replace(warmup_steps=2, total_steps=9, micro_batch=4, weight_decay=0.01)
     through, interrupted, resumed = (policy(model, reward, settings) for _ in range(3))
     stats = run(through, range(5))
     run(interrupted, range(3))

@@ -119,6 +119,13 @@ def test_a_folder_without_all_weights_is_refused(reward: str) -> None:
         HfSft(reward, optimisation=STEADY)
 
 
+def test_torn_weights_are_refused(tmp_path: Path) -> None:
+    weights = tiny_model(tmp_path / "model") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(InputError, match="cannot load the model"):
+        HfSft(str(tmp_path / "model"), optimisation=STEADY)
+
+
 def test_training_in_float16_is_refused(untied: str) -> None:
     with pytest.raises(InputError, match="float16"):
         HfSft(untied, optimisation=STEADY, dtype="float16")

@@ -80,18 +80,24 @@ def test_vllm_and_transformers_take_the_same_greedy_path(tied_folder: Path) -> N
 
 @pytest.mark.parametrize("name", ["hf", pytest.param("vllm", marks=pytest.mark.vllm)])
 def test_a_finished_rollout_ends_with_its_stop_token(name: str, untied_folder: Path, tmp_path: Path) -> None:
-    """With one token in sixteen a stop token, most samples finish, at different lengths, one of them and last."""
+    """With one token in sixteen a stop token, samples finish at different lengths, with one stop token, the last; those
+    that the budget or the context cuts are unfinished, also when their neighbours go on."""
     shutil.copytree(untied_folder, tmp_path, dirs_exist_ok=True)
     stops = {3, *range(100, 120)}
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": sorted(stops), "temperature": 0.1}))
-    engine = registry.load("rollout", name)(str(tmp_path))
-    rollouts = engine.rollout([RolloutRequest([9, 10, 11], seed) for seed in range(64)], Sampling(1.0, 24))
+    engine = registry.load("rollout", name)(str(tmp_path), max_model_len=40)
+    lengths = [3, 37] * 48
+    requests = [RolloutRequest([9] * length, seed) for seed, length in enumerate(lengths)]
+    rollouts = engine.rollout(requests, Sampling(1.0, 24))
     engine.close()
     finished = [rollout for rollout in rollouts if rollout.finished]
-    assert 16 < len(finished) < 64
+    assert 24 < len(finished) < 72
     assert len({len(rollout.token_ids) for rollout in finished}) > 5
     assert all(rollout.token_ids[-1] in stops and not stops & set(rollout.token_ids[:-1]) for rollout in finished)
-    assert all(len(r.token_ids) == 24 and not stops & set(r.token_ids) for r in rollouts if not r.finished)
+    for length, rollout in zip(lengths, rollouts, strict=True):
+        if not rollout.finished:
+            assert len(rollout.token_ids) == min(24, 40 - length)
+            assert not stops & set(rollout.token_ids)
 
 
 @pytest.mark.parametrize("planted", ["head", "shift"])
