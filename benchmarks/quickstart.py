@@ -1,7 +1,7 @@
 """How long the quickstart takes, how much memory, and what comes out: `python benchmarks/quickstart.py [RUN]`.
 
-Runs the command as a user does, in a folder of its own, and prints seconds by stage, peak resident memory of the process
-and the before/after figures. RUN is `tinyworld` (default) or another run file.
+Runs the command as a user does, in a folder of its own, and prints seconds by stage, peak resident memory of the
+process and the before/after figures. RUN is `tinyworld` (default) or another run file.
 """
 
 from __future__ import annotations

@@ -220,8 +220,8 @@ def _run(run_file: str, until: str, out: Path | None, fresh: bool, sets: list[st
         say({"stage": until, "folder": str(folder / until)}, text, as_json)
 
 
-# Read by native libraries when they load: threads that sleep while they wait instead of spinning (ten times faster where
-# cores are shared), and no chatter about memory binding among our own lines.
+# Read by native libraries when they load: threads that sleep while they wait instead of spinning (ten times faster on
+# shared cores), and no chatter about memory binding among our own lines.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 

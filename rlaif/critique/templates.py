@@ -56,10 +56,7 @@ def load(name: str, language: str) -> Template:
 def render(template: Template, **values: Any) -> list[Message]:
     """The template's `system` and `user` blocks as two chat messages."""
     context = template.compiled.new_context(values)
-    return [
-        Message(role=role, content="".join(template.compiled.blocks[role](context)))
-        for role in ("system", "user")
-    ]
+    return [Message(role=role, content="".join(template.compiled.blocks[role](context))) for role in ("system", "user")]
 
 
 def fence_for(*texts: str) -> str:
