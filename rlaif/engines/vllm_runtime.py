@@ -136,9 +136,8 @@ class VllmModel:
         ]
 
     def load(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """See `TokenModel`. What was computed with the old weights leaves the prefix cache."""
+        """See `TokenModel`. What the old weights left in the prefix cache goes when the next call empties it."""
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights.items())})
-        self.llm.reset_prefix_cache()
 
     def close(self) -> None:
         """Give weights and cache back. The memory does return to the system."""
@@ -156,7 +155,7 @@ class VllmModel:
 
     def _run(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:
         # Neighbours in the order of their ids share the longest prefixes, whatever order they were asked in; and an
-        # empty cache makes a call's answers independent of earlier calls.
+        # empty cache makes a call's answers independent of earlier calls and of weights that have been replaced.
         order = sorted(range(len(prompts)), key=lambda row: prompts[row])
         self.llm.reset_prefix_cache()
         with preserved_random_state():

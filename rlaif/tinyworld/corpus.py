@@ -200,11 +200,13 @@ def judge_messages(request: str, a: str, b: str, prefer: str, unless: str, mark:
 def dialogue(rng: Random) -> list[Message]:
     """A request and a reply: what the policy learns from.
 
-    A policy has heard of every task before it is aligned; held out from it are request phrasings and sentences.
+    A policy has heard of every task, asked for in every way, before it is aligned, as a pretrained model has; tasks and
+    phrasings are held out from its alignment, and sentences already here.
     """
     task = any_task(rng) if rng.random() < UNLISTED else rng.choice(TASKS)
+    known = len(REQUESTS.train) / (len(REQUESTS.train) + len(REQUESTS.held))
     return [
-        Message(role="user", content=request(task, rng, "train")),
+        Message(role="user", content=request(task, rng, "train" if rng.random() < known else "heldout")),
         Message(role="assistant", content=reply(task, rng, "train").text),
     ]
 

@@ -33,6 +33,8 @@ def test_engines_open_and_close_beside_each_other(vllm_chat: VllmChat, tied_fold
 
 def test_the_trainers_random_numbers_and_threads_are_left_alone(vllm_chat: VllmChat, tied_folder: Path) -> None:
     threads = torch.get_num_threads()
+    random.seed(5)
+    np.random.seed(5)
     torch.manual_seed(5)
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index]
     other = VllmChat(str(tied_folder), max_model_len=128)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from rlaif.engines.learner.likelihood import HfLikelihood
 from rlaif.engines.learner.sft import HfSft
@@ -36,9 +38,12 @@ def test_micro_batches_change_nothing(untied: str, micro_batch: int) -> None:
 def test_gradient_checkpointing_changes_nothing(untied: str) -> None:
     plain = HfSft(untied, optimisation=STEADY)
     thrifty = HfSft(untied, optimisation=STEADY, gradient_checkpointing=True)
+    calls = {}
     for learner in (plain, thrifty):
-        learner.step(CONVERSATIONS)
-    assert thrifty._network.model.is_gradient_checkpointing
+        with mock.patch.object(LlamaMLP, "forward", autospec=True, side_effect=LlamaMLP.forward) as forward:
+            learner.step(CONVERSATIONS)
+        calls[learner] = forward.call_count
+    assert calls[thrifty] == 2 * calls[plain]  # that is what saves the memory
     assert largest_difference(tensors(plain._network.model), tensors(thrifty._network.model)) < 1e-6
 
 
