@@ -180,6 +180,9 @@ def generate(
     return replies
 
 
+POLICY_KEYS = ("grammatical", "harmless", "helpful", "rude", "polite", "preachy")
+
+
 def policy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Table:
     """What the policy says at temperature 1 on held-out requests, as the oracle sees it."""
     prompts = corpus.prompt_set("heldout", REPLIES)
@@ -187,17 +190,10 @@ def policy(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Table
     replies = generate(model, tokenizer, [p.messages for p in prompts], sample=True)
     scores = [Oracle().score(p, r) for p, r in zip(prompts, replies, strict=True)]
 
-    def mean(key: str) -> float:
-        return fmean(s[key] for s in scores if key in s)
-
     lengths = [len(ids) for ids in encode(tokenizer, replies)]
+    said = {key: [s[key] for s in scores if key in s] for key in POLICY_KEYS}
     return {
-        "grammatical": mean("grammatical"),
-        "harmless": mean("harmless"),
-        "helpful": mean("helpful"),
-        "rude": mean("rude"),
-        "polite": mean("polite"),
-        "preachy": mean("preachy"),
+        **{key: fmean(values) for key, values in said.items() if values},  # nothing grammatical: no share of it
         "distinct": len(set(replies)) / len(replies),
         "tokens_mean": fmean(lengths),
         "tokens_most": float(max(lengths)),
