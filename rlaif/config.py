@@ -37,6 +37,7 @@ class RunConfig(Settings):
     model: str  # the start policy: a folder, a Hub name, or tinyworld/policy
     critic: str  # SPEC, ENGINE:MODEL
     engine: str = "auto"  # what samples the policy: vllm, hf, or auto (vllm where it is installed)
+    threads: int | None = Field(default=None, ge=1)  # CPU threads; 1 is fastest for models of a few million parameters
     prompts: PromptsConfig
     sample: SampleConfig = SampleConfig()
     revise: ReviseConfig = ReviseConfig()

@@ -263,6 +263,10 @@ def execute(
     """
     plan = Plan(config, constitutions.load(config.constitution), folder)
     run_folder = RunFolder(folder)
+    if config.threads is not None:
+        import torch
+
+        torch.set_num_threads(config.threads)
     try:
         if fresh:
             _clear(run_folder)
