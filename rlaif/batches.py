@@ -39,7 +39,9 @@ def require_finite(name: str, values: Tensor, keep: Tensor | None = None) -> Non
     if bool(bad.any()):
         where = tuple(int(i) for i in bad.nonzero()[0])
         token = f", token {where[1]}" if len(where) > 1 else ""
-        raise RunHalted(f"{name} is {float(values[where].detach())} in row {where[0]}{token} ({int(bad.sum())} such entries)")
+        raise RunHalted(
+            f"{name} is {float(values[where].detach())} in row {where[0]}{token} ({int(bad.sum())} such entries)"
+        )
 
 
 def merge_stats(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:

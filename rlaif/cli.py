@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +54,7 @@ Sets = Annotated[list[str] | None, typer.Option("--set", help="Override a key: p
 RunFile = Annotated[str, typer.Argument(metavar="RUN.yaml", help="A run file, or the name of a shipped one.")]
 Critic = Annotated[str, typer.Option("--critic", help="ENGINE:MODEL, for example vllm:tinyworld/critic.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first rows.")]
+SOURCE_HELP = "KIND=FILE[@WEIGHT] that speaks too: human, labelled or self-consistency (repeatable)."
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 
 
@@ -93,7 +96,15 @@ def label(
     run_file: Annotated[str | None, typer.Argument(metavar="[RUN.yaml]", help="The label stage of a run.")] = None,
     constitution: Annotated[str | None, typer.Option(help="Constitution file or shipped name.")] = None,
     pairs: Annotated[str | None, typer.Option(help="Pairs: .jsonl, .parquet, or a Hub data set.")] = None,
-    critic: Annotated[str | None, typer.Option(help="ENGINE:MODEL, for example vllm:tinyworld/critic.")] = None,
+    critic: Annotated[list[str] | None, typer.Option(help="ENGINE:MODEL; several critics vote (repeatable).")] = None,
+    escalate: Annotated[str | None, typer.Option(help="ENGINE:MODEL that decides what stays unsure.")] = None,
+    mode: Annotated[str | None, typer.Option(help="auto, logprob, cot, votes or score.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help=SOURCE_HELP)] = None,
+    canaries: Annotated[float | None, typer.Option(help="Share of pairs with a canary beside them.")] = None,
+    price: Annotated[str | None, typer.Option(help="US dollars a million tokens, prompt/reply: 0.15/0.60.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="US dollars that may be spent in all.")] = None,
+    max_failure_rate: Annotated[float | None, typer.Option(help="Stop where more judgements fail.")] = None,
+    seed: Annotated[int, typer.Option(help="Of sampled principles, canaries and tournaments.")] = 0,
     limit: Limit = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write to.")] = None,
     fresh: Fresh = False,
@@ -101,17 +112,90 @@ def label(
     as_json: Json = False,
 ) -> None:
     """Label pairs by a critic under a constitution: of a run, or of any pairs file with --constitution, --pairs,
-    --critic and --out."""
+    --critic and --out. Then --set takes the keys of the label section: --set abstain=[0.45,0.55]."""
     from rlaif import standalone
 
     if run_file is not None:
         return _run(run_file, "label", out, fresh, sets, as_json)
-    if constitution is None or pairs is None or critic is None or out is None:
+    if constitution is None or pairs is None or not critic or out is None:
         fix = "give a RUN.yaml, or all of --constitution, --pairs, --critic and --out"
         raise InputError("what to label is not said", fix=fix)
-    summary = standalone.label_pairs(constitution, pairs, critic, limit, out, Terminal(), fresh=fresh)
+    options = {
+        "escalate": escalate,
+        "mode": mode,
+        "sources": source or None,
+        "canaries": canaries,
+        "max_failure_rate": max_failure_rate,
+    }
+    summary = standalone.label_pairs(
+        standalone.label_config(critic, options, sets or []),
+        constitution,
+        pairs,
+        critic[0],
+        limit,
+        out,
+        Terminal(),
+        seed=seed,
+        price=price,
+        max_cost=max_cost,
+        fresh=fresh,
+    )
     text = f"dataset: {out / 'dataset'}\njudgements: {out / 'judgements.jsonl'}\n"
-    say(summary, text + f"next: rlaif reward --labels {out / 'labels.jsonl'} --backbone MODEL --out DIR", as_json)
+    say(summary, text + f"next: rlaif export {out} --format unpaired --out DIR, rlaif why LABEL_ID --in {out}", as_json)
+
+
+@app.command()
+def relabel(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `rlaif label` wrote.")],
+    constitution: Annotated[str | None, typer.Option(help="Other weights of the same principles.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write there instead of into DIR.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help=SOURCE_HELP)] = None,
+    fit_temperature: Annotated[bool, typer.Option(help="Use the temperature that suits known choices best.")] = False,
+    gold: Annotated[str | None, typer.Option(help="Pairs with known choices to fit on, if DIR holds none.")] = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Compute labels again from stored judgements, without asking anything: --set temperature=1.4,
+    --set abstain=[0.45,0.55], --set clamp=null, other sources, or a constitution with other weights."""
+    from rlaif import standalone
+
+    summary = standalone.relabel(
+        *(folder, out, constitution, sets or [], Terminal()), sources=source or [], fit=fit_temperature, gold=gold
+    )
+    say(summary, f"dataset: {summary['dataset']}", as_json)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `rlaif label` wrote.")],
+    out: OutFolder,
+    kind: Annotated[str, typer.Option("--format", help="preference, unpaired, sft, prompts or implicit.")],
+    min_margin: Annotated[float, typer.Option(min=0, max=1, help="Least P(chosen) - P(rejected).")] = 0.0,
+    min_weight: Annotated[float, typer.Option(min=0, max=1, help="Least weight of a label.")] = 0.0,
+    consistent_only: Annotated[bool, typer.Option(help="Not where swapping changed the winner.")] = False,
+    axis: Annotated[str | None, typer.Option(help="Labels of this axis instead of the overall ones.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write labels as a data set of another shape, as TRL's trainers read it: parquet, splits train and test."""
+    from rlaif import standalone
+    from rlaif.records.export import Keep
+
+    keep = Keep(min_margin, min_weight, consistent_only)
+    summary = standalone.export(folder, out, kind, keep, axis, Terminal())
+    say(summary, f"dataset: {out}", as_json)
+
+
+@app.command()
+def why(
+    label_id: Annotated[str, typer.Argument(metavar="LABEL_ID", help="The id of a pair, as in labels.jsonl.")],
+    folder: Annotated[Path, typer.Option("--in", metavar="DIR", help="The folder of labels.")] = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Print every judgement behind a label, with the exact prompt that the critic read."""
+    from rlaif import provenance
+
+    found = provenance.why(folder, label_id)
+    say(found, provenance.text(found), as_json)
 
 
 @app.command()
@@ -159,6 +243,22 @@ def critic_test(
 
     result = standalone.test_critic(critic, data, constitution, limit, out, Terminal())
     say(result.model_dump(), standalone.describe_agreement(result), as_json)
+
+
+@critic_app.command("attack")
+def critic_attack(
+    critic: Critic,
+    pairs: Annotated[str | None, typer.Option(help="Pairs to attack.", show_default="a small shipped set")] = None,
+    constitution: Annotated[str, typer.Option(help="What the critic is asked.")] = "hhh",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Attacks at most, spread by a seed.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep answers, attack.jsonl and attack.json here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How often texts that talk to the judge make a losing response win, beside harmless texts of the same length."""
+    from rlaif import attack
+
+    summary = attack.run(critic, pairs, constitution, limit, out, Terminal())
+    say(summary.model_dump(), attack.describe(summary), as_json)
 
 
 @constitution_app.command("lint")
@@ -225,6 +325,9 @@ def _run(run_file: str, until: str, out: Path | None, fresh: bool, sets: list[st
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Entry point of the `rlaif` command."""
     for name, value in ENVIRONMENT.items():
@@ -235,13 +338,20 @@ def main() -> None:
         _fail(str(error), 2)
     except RunHalted as error:
         _fail(f"stopped: {error}", 3)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where this stopped", 130)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            raise
+        _fail(f"interrupted; this goes on where it stopped: {again(sys.argv)}", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
 
 
+def again(arguments: Sequence[str]) -> str:
+    """The command that goes on where this one stopped: the same, but never with --fresh."""
+    return shlex.join(["rlaif", *(a for a in arguments[1:] if a != "--fresh")])
+
+
 def _fail(message: str, code: int) -> None:
-    sys.stderr.write(clean(f"error: {message}") + "\n")
+    Terminal().line(f"error: {message}" if code != INTERRUPTED else message)
     raise SystemExit(code)

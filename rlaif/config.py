@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from rlaif.ports import registry
+from rlaif.ports.budget import parse_price
 from rlaif.records import shipped, strict_yaml
 from rlaif.records.errors import InputError
 from rlaif.records.settings import Settings
@@ -38,6 +39,8 @@ class RunConfig(Settings):
     critic: str  # SPEC, ENGINE:MODEL
     engine: str = "auto"  # what samples the policy: vllm, hf, or auto (vllm where it is installed)
     threads: int | None = Field(default=None, ge=1)  # CPU threads; 1 is fastest for models of a few million parameters
+    price: str | None = None  # of paid critics: US dollars a million tokens, prompt/reply, such as "0.15/0.60"
+    max_cost: float | None = Field(default=None, gt=0)  # US dollars that the run may spend in all
     prompts: PromptsConfig
     sample: SampleConfig = SampleConfig()
     revise: ReviseConfig = ReviseConfig()
@@ -51,8 +54,10 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _pairs_are_pairs(self) -> RunConfig:
-        if self.pairs.samples_per_prompt != 2:
-            raise ValueError("pairs.samples_per_prompt must be 2: a pair has two responses")
+        if self.pairs.samples_per_prompt < 2:
+            raise ValueError("pairs.samples_per_prompt must be 2 or more: a pair has two responses")
+        if self.price is None and self.max_cost is not None:
+            raise ValueError("max_cost means nothing without a price: say what a million tokens cost")
         return self
 
 
@@ -68,10 +73,16 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     config = strict_yaml.validate(document, RunConfig)
     engine = _engine(document, config.engine, "engine", "chat")
     rollouts = _engine(document, config.policy.engine or engine, "policy.engine", "rollout")
+    if config.price is not None:
+        try:
+            parse_price(config.price)
+        except InputError as error:
+            raise document.error(error.problem, fix=error.fix, field="price") from None
     with_engines = config.model_copy(
         update={
             "critic": _spec(document, config.critic, "critic"),
             "engine": engine,
+            "label": _label(document, config.label),
             "policy": config.policy.model_copy(update={"engine": rollouts}),
         }
     )
@@ -111,6 +122,12 @@ def _spec(document: strict_yaml.Document, text: str, field: str) -> str:
         return str(registry.checked_spec(text))
     except InputError as error:
         raise document.error(error.problem, fix=error.fix, field=field) from None
+
+
+def _label(document: strict_yaml.Document, config: LabelConfig) -> LabelConfig:
+    critics = [_spec(document, spec, f"label.more_critics[{i}]") for i, spec in enumerate(config.more_critics)]
+    strong = None if config.escalate is None else _spec(document, config.escalate, "label.escalate")
+    return config.model_copy(update={"more_critics": critics, "escalate": strong})
 
 
 def _engine(document: strict_yaml.Document, name: str, field: str, kind: str) -> str:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from rlaif.config import RunConfig
-from rlaif.ports import registry
+from rlaif.ports import interrupt, registry
+from rlaif.ports.budget import Budget, parse_price
 from rlaif.ports.engines import Engines
 from rlaif.records import constitution as constitutions
 from rlaif.records.constitution import Constitution
@@ -25,6 +26,7 @@ from rlaif.records.files import canonical_json, content_hash, write_text
 from rlaif.records.inputs import prompt_source
 from rlaif.records.run_folder import RunFolder
 from rlaif.records.settings import Lineage
+from rlaif.records.sources import source_digests
 from rlaif.stages import evaluate, label, policy, prompts, report, revise, reward, sample, sft
 
 
@@ -92,7 +94,7 @@ def _pairs(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[st
 
 def _label(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
     samples = plan.folder / "pairs/samples.jsonl"
-    inputs = label.Inputs(plan.constitution, plan.config.critic, samples, None, None, out, lineage)
+    inputs = label.Inputs(plan.constitution, plan.config.critic, samples, None, None, plan.config.seed, out, lineage)
     return label.run(plan.config.label, engines, inputs)
 
 
@@ -193,6 +195,7 @@ STAGES = (
         ("pairs/samples.jsonl",),
         lambda p: (
             p.config.label.model_dump(),
+            source_digests(p.config.label.sources),
             spec_identity(p.config.critic),
             constitutions.content_hash(p.constitution),
         ),
@@ -264,17 +267,18 @@ def execute(
     plan = Plan(config, constitutions.load(config.constitution), folder)
     run_folder = RunFolder(folder)
     if config.threads is not None:
-        import torch
-
-        torch.set_num_threads(config.threads)
+        engines.use_threads(config.threads)
     try:
         if fresh:
             _clear(run_folder)
         write_text(folder / "config.resolved.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        price = parse_price(config.price) if config.price else None
+        engines.budget = Budget(folder / "spend.sqlite", price, config.max_cost)
         timings = []
-        for stage in STAGES[: NAMES.index(until) + 1]:
-            timings.append(_stage(stage, plan, run_folder, engines))
-            _remember_times(folder, timings)
+        with interrupt.draining(engines.reporter.line):
+            for stage in STAGES[: NAMES.index(until) + 1]:
+                timings.append(_stage(stage, plan, run_folder, engines))
+                _remember_times(folder, timings)
         return timings
     finally:
         engines.close()

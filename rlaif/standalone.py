@@ -5,27 +5,36 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlaif.critique import calibrate
 from rlaif.critique.agreement import agreement
 from rlaif.critique.compare import questions
-from rlaif.ports import registry
+from rlaif.ports import interrupt, registry
+from rlaif.ports.budget import Budget, parse_price
 from rlaif.ports.engines import Engines
 from rlaif.ports.reporter import Reporter
 from rlaif.records import constitution as constitutions
+from rlaif.records import export as exports
 from rlaif.records import strict_yaml
 from rlaif.records.agreement import Agreement, Interval
 from rlaif.records.errors import InputError
-from rlaif.records.files import content_hash, file_digest, read_rows
-from rlaif.records.inputs import read_pairs
+from rlaif.records.export import Keep
+from rlaif.records.files import content_hash, file_digest, iterate_rows, read_rows
+from rlaif.records.inputs import iterate_pairs, read_pairs
 from rlaif.records.label import Label
+from rlaif.records.label_table import describe
+from rlaif.records.labelling import Rule
 from rlaif.records.pair import Pair
 from rlaif.records.prompt import Message
 from rlaif.records.run_folder import RunFolder
 from rlaif.records.settings import Lineage
+from rlaif.records.sources import source_digests
 from rlaif.stages import label, reward
 
+STORED = ("answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm", "progress.json")
 EXAMPLE = Pair(
     id="example",
     messages=[Message(role="user", content="How do I keep my bike from being stolen?")],
@@ -33,26 +42,128 @@ EXAMPLE = Pair(
 )
 
 
+def label_config(critics: Sequence[str], options: dict[str, Any], sets: Sequence[str]) -> label.Config:
+    """The label section from flags, `--set key=value` included. What is None keeps its default."""
+    from rlaif.config import apply
+
+    data: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    if len(critics) > 1:
+        data["more_critics"] = [str(registry.checked_spec(c, field="--critic")) for c in critics[1:]]
+    if "escalate" in data:
+        data["escalate"] = str(registry.checked_spec(data["escalate"], field="--escalate"))
+    for override in sets:
+        apply(data, override)
+    return strict_yaml.validate(strict_yaml.Document(data, {}, "--set"), label.Config)
+
+
+def budget(out: Path, price: str | None, max_cost: float | None) -> Budget:
+    """The ledger of a folder."""
+    return Budget(out / "spend.sqlite", parse_price(price, field="--price") if price else None, max_cost)
+
+
 def label_pairs(
-    constitution: str, pairs: str, critic: str, limit: int | None, out: Path, reporter: Reporter, *, fresh: bool = False
+    config: label.Config,
+    constitution: str,
+    pairs: str,
+    critic: str,
+    limit: int | None,
+    out: Path,
+    reporter: Reporter,
+    *,
+    seed: int = 0,
+    price: str | None = None,
+    max_cost: float | None = None,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Label a pairs file into `out`; the summary. Judgements that are stored there already are not asked again."""
     loaded = constitutions.load(constitution)
     spec = str(registry.checked_spec(critic, field="--critic"))
-    read_pairs(pairs, limit)  # every fault of the input is found before the folder is touched or a model loads
+    checked = sum(1 for _ in iterate_pairs(pairs, limit))  # faults of the input come before the folder is touched
+    if not checked:
+        raise InputError("there are no pairs here", file=pairs, fix="give at least one")
+    label.read_sources(config, seed)
     folder = RunFolder(out)
     engines = Engines(reporter)
     try:
         if fresh:
-            for name in ("answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm"):
+            for name in STORED:
                 (out / name).unlink(missing_ok=True)
-        lineage = Lineage(content_hash(spec, constitutions.content_hash(loaded)), _parents(pairs))
-        label.run(label.Config(), engines, label.Inputs(loaded, spec, None, pairs, limit, out, lineage))
+        engines.budget = budget(out, price, max_cost)
+        parents = {**_parents(pairs), **source_digests(config.sources)}
+        lineage = Lineage(content_hash(spec, config.model_dump(), constitutions.content_hash(loaded)), parents)
+        inputs = label.Inputs(loaded, spec, None, pairs, limit, seed, out, lineage)
+        with interrupt.draining(reporter.line):
+            label.run(config, engines, inputs)
         summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
+        spending = engines.budget.summary()
+        if spending.requests or spending.open_requests:
+            summary["spent"] = {name: float(value) for name, value in spending._asdict().items()}
         return {**summary, "dataset": str(out / "dataset"), "labels": str(out / "labels.jsonl")}
     finally:
         engines.close()
         folder.close()
+
+
+def relabel(
+    folder: Path,
+    out: Path | None,
+    constitution: str | None,
+    sets: Sequence[str],
+    reporter: Reporter,
+    *,
+    sources: Sequence[str] = (),
+    fit: bool = False,
+    gold: str | None = None,
+) -> dict[str, Any]:
+    """Compute a folder's labels again from its judgements, in place or into `out`, under another rule or constitution.
+
+    Args:
+        sources: other sources than the folder's own.
+        fit: use the temperature that suits known choices best.
+        gold: pairs file with these choices, where the labelled pairs do not hold them.
+
+    Raises:
+        InputError: the folder holds no labels; a key is no part of the rule; no principle was asked about; no
+            temperature can be fitted.
+    """
+    from rlaif.config import apply
+
+    data: dict[str, Any] = {"sources": list(sources)} if sources else {}
+    for override in sets:
+        apply(data, override)
+    rule = strict_yaml.validate(strict_yaml.Document(data, {}, "--set"), Rule) if data else None
+    loaded = constitutions.load(constitution) if constitution else None
+    label.read_folder(folder)
+    lock = RunFolder(folder)
+    try:
+        fitted = label.fit(folder, loaded, rule, gold) if fit or gold is not None else None
+        if fitted is not None:
+            reporter.line(calibrate.describe(fitted))
+            rule = Rule.model_validate({**data, "temperature": fitted.temperature})
+        summary = label.relabel(folder, out or folder, loaded, rule)
+    finally:
+        lock.close()
+    reporter.line(describe(summary))
+    calibration = {"calibration": fitted._asdict()} if fitted else {}
+    return {**summary.model_dump(), **calibration, "dataset": str((out or folder) / "dataset")}
+
+
+def export(folder: Path, out: Path, kind: str, keep: Keep, axis: str | None, reporter: Reporter) -> dict[str, Any]:
+    """Write a folder's labels as a data set of another shape.
+
+    Raises:
+        InputError: the folder holds no labels; no such shape or axis; `out` holds other things.
+    """
+    about = label.read_folder(folder)
+    if axis is not None and axis not in about.constitution.axes:
+        known = ", ".join(sorted(about.constitution.axes))
+        raise InputError(f"there is no axis {axis!r}", fix=f"use one of: {known}", field="--axis")
+    labels = iterate_rows(folder / "labels.jsonl", Label, "labels")
+    counts = exports.write(out, labels, kind, keep=keep, axis=axis)
+    reporter.line(
+        f"{kind}: {counts.train} rows to train on, {counts.test} to test on; {counts.left_out} labels left out"
+    )
+    return {"format": kind, **counts._asdict(), "dataset": str(out)}
 
 
 def reward_config(backbone: str, from_scratch: bool, sets: list[str]) -> reward.Config:
@@ -103,7 +214,7 @@ def test_critic(
         raise InputError("no row says which response was chosen", file=data, fix="use data with a known choice")
     folder = out or Path(tempfile.mkdtemp(prefix="rlaif-critic-"))
     try:
-        label_pairs(constitution, data, critic, limit, folder, reporter)
+        label_pairs(label.Config(), constitution, data, critic, limit, folder, reporter)
         return agreement(read_rows(folder / "labels.jsonl", Label, "labels"))
     finally:
         if out is None:

@@ -7,12 +7,15 @@ are shown as escapes. On a terminal a progress line rewrites itself; elsewhere o
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import time
-from typing import TextIO
+from collections import deque
+from typing import ClassVar, TextIO
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+RATE_SECONDS = 60.0  # the rate is that of the last minute: what was stored already goes by at once
 
 
 def clean(text: str) -> str:
@@ -23,11 +26,13 @@ def clean(text: str) -> str:
 class Terminal:
     """The command line's reporter."""
 
+    _unfinished: ClassVar[TextIO | None] = None  # where a progress line stands open, whichever reporter wrote it
+
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
-        self._open = False  # a progress line stands unfinished
-        self._began: dict[str, tuple[float, int]] = {}
+        self._seen: dict[str, deque[tuple[float, int]]] = {}  # when how much was done
+        self._began: dict[str, float] = {}
         self._said = 0.0
 
     def line(self, text: str) -> None:
@@ -36,27 +41,37 @@ class Terminal:
         self._stream.flush()
 
     def progress(self, what: str, done: int, total: int, counts: dict[str, float | str] | None = None) -> None:
-        """`done` of `total`, the rate since this was first heard of, and the time left at that rate."""
+        """`done` of `total`, the rate of the last minute, the time left at that rate, and the counts, in that order: a
+        narrow terminal cuts the end off. When it is finished, the time that it took."""
         now = time.monotonic()
-        begun, first = self._began.setdefault(what, (now, done))
+        seen = self._seen.setdefault(what, deque())
+        seen.append((now, done))
+        while len(seen) > 2 and now - seen[0][0] > RATE_SECONDS:
+            seen.popleft()
+        took = now - self._began.setdefault(what, now)
         finished = done >= total
         if not self._live and not finished and now - self._said < PLAIN_INTERVAL:
             return
-        rate = (done - first) / (now - begun) if now > begun and done > first else 0.0
-        left = f"  {rate:.1f}/s  {_clock((total - done) / rate)} left" if rate and not finished else ""
+        rate = (done - seen[0][1]) / (now - seen[0][0]) if now > seen[0][0] else 0.0
+        pace = f"  {rate:.1f}/s  {_clock((total - done) / rate)} left" if rate and not finished else ""
+        pace = f"  in {_clock(took)}" if finished and took >= 1 else pace
         extra = "".join(f"  {name} {value}" for name, value in (counts or {}).items())
-        text = clean(f"{what}: {done}/{total}{extra}{left}")
-        self._stream.write(f"\r\x1b[2K{text}" if self._live else f"{text}\n")
+        text = clean(f"{what}: {done}/{total}{pace}{extra}")
+        if self._live:
+            columns = shutil.get_terminal_size().columns
+            text = f"\r\x1b[2K{text if len(text) < columns or finished else text[: columns - 2] + '…'}"
+        self._stream.write(text if self._live else f"{text}\n")
         self._stream.flush()
-        self._open, self._said = self._live, now
+        Terminal._unfinished, self._said = self._stream if self._live else None, now
         if finished:
             self._end()
             self._began.pop(what, None)
+            self._seen.pop(what, None)
 
     def _end(self) -> None:
-        if self._open:
-            self._stream.write("\n")
-            self._open = False
+        if Terminal._unfinished is not None:
+            Terminal._unfinished.write("\n")
+            Terminal._unfinished = None
 
 
 def _clock(seconds: float) -> str:

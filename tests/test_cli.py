@@ -72,7 +72,7 @@ def test_label_and_label_again(tmp_path: Path) -> None:
     [
         ("", ("pairs.jsonl", "empty")),
         (PAIR + '{"prompt": "q", "resp', ("pairs.jsonl:2", "not valid JSON")),
-        ('{"prompt": "q", "responses": ["one"]}', ("pairs.jsonl:1", "responses", "exactly two")),
+        ('{"prompt": "q", "responses": ["one"]}', ("pairs.jsonl:1", "responses", "two responses or more")),
     ],
 )
 def test_bad_pairs(tmp_path: Path, content: str, words: tuple[str, ...]) -> None:
@@ -93,6 +93,69 @@ def test_bad_paths_and_names(tmp_path: Path) -> None:
     refused(rlaif("label", cwd=tmp_path), "--constitution")
     refused(rlaif("reward", "--backbone", "tinyworld/policy", "--out", "x", cwd=tmp_path), "--labels")
     refused(rlaif("constitution", "show", "hhh", "--principle", "nope", cwd=tmp_path), "helpful-honest-harmless")
+
+
+def test_relabel_and_why(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(PAIR)
+    assert label(tmp_path).returncode == 0
+    again = rlaif("relabel", "out", "--out", "new", "--set", "temperature=2", "--json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (json.loads(again.stdout)["judgements"], json.loads(again.stdout)["labelled"]) == (2, 1)
+    (row,) = (tmp_path / "new" / "labels.jsonl").read_text().splitlines()[1:]
+    assert json.loads(row)["p"] == pytest.approx(0.75)  # logit .9 = ln 9, half of it ln 3
+    shown = rlaif("why", "a", "--in", "out", "--json", cwd=tmp_path)
+    entries = json.loads(shown.stdout)["judgements"]
+    assert [e["exact"] for e in entries] == [True, True]
+    assert "Go away." in entries[0]["messages"][1]["content"]
+    assert "P(first is better) = 0.9000" in rlaif("why", "a", "--in", "out", cwd=tmp_path).stdout
+
+
+def test_relabel_and_why_refuse_what_they_cannot_use(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(PAIR)
+    assert label(tmp_path).returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")}
+    refused(rlaif("relabel", "nowhere", cwd=tmp_path), "nowhere", "missing")
+    assert not (tmp_path / "nowhere").exists()
+    refused(rlaif("relabel", ".", cwd=tmp_path), "labelling.json", "missing")
+    refused(rlaif("relabel", "pairs.jsonl", cwd=tmp_path), "pairs.jsonl")
+    for bad, words in (
+        ("temperature=0", ("temperature", "greater than 0")),
+        ("temperatur=2", ("temperatur",)),
+        ("abstain=[0.6,0.7]", ("abstain", "0.5")),
+        ("abstain=[0.4]", ("abstain", "too short", "at least 2 items")),
+        ("abstain=[0.4, 0.5, 0.6]", ("abstain",)),
+        ("mode=cot", ("mode",)),  # would have to be asked
+        ("temperature", ("KEY=VALUE",)),
+        ("critic_weights.x=-1", ("positive",)),
+    ):
+        refused(rlaif("relabel", "out", "--set", bad, cwd=tmp_path), *words)
+    refused(rlaif("relabel", "out", "--constitution", "harmless", cwd=tmp_path), "none of these principles")
+    refused(rlaif("relabel", "out", "--constitution", "./nope.yaml", cwd=tmp_path), "nope.yaml")
+    refused(rlaif("why", "b", "--in", "out", cwd=tmp_path), "'b'", "labels.jsonl")
+    refused(rlaif("why", "a", cwd=tmp_path), "labelling.json", "missing")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")} == before
+    (tmp_path / "out" / "labelling.json").write_text("{}")
+    refused(rlaif("relabel", "out", cwd=tmp_path), "labelling.json", "damaged")
+    refused(rlaif("why", "a", "--in", "out", cwd=tmp_path), "labelling.json", "damaged")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--mode", "guess"), ("mode", "guess")),
+        (("--canaries", "2"), ("canaries",)),
+        (("--set", "clamp=[0.6,0.7]"), ("clamp", "0.5")),
+        (("--set", "samples=0"), ("samples",)),
+        (("--escalate", "vlm:x"), ("--escalate", "unknown engine 'vlm'")),
+        (("--critic", "vlm:x"), ("--critic", "unknown engine 'vlm'")),
+        (("--max-cost", "1"), ("price",)),
+        (("--price", "cheap", "--max-cost", "1"), ("--price", "cheap")),
+    ],
+)
+def test_bad_labelling_options(tmp_path: Path, more: tuple[str, ...], words: tuple[str, ...]) -> None:
+    (tmp_path / "pairs.jsonl").write_text(PAIR)
+    refused(label(tmp_path, *more), *words)
+    assert not (tmp_path / "out" / "labels.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_shipped_run_is_found_by_name() -> None:
         ("critic=hf:/no/such/model", "critic: there is no model folder here"),
         ("model=./no/such/model", "model: there is no model folder here"),
         ("policy.algorithm=grpo", r"policy\.algorithm: unknown algorithm 'grpo'.*ppo"),
-        ("pairs.samples_per_prompt=3", "must be 2"),
+        ("pairs.samples_per_prompt=1", "must be 2 or more"),
         ("policy.updates=many", r"policy\.updates: .*integer"),
         ("policy.learning_rate=NaN", r"policy\.learning_rate"),
         ("name=../escape", "name: "),

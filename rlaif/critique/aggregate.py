@@ -3,50 +3,85 @@
 Per principle the probabilities (not the logits) of both orders are averaged (arXiv 2309.00267 §2.1), then principles
 by weight into axes, and axes into the overall label by the weight of their principles times their own. A principle with
 a failed order has no vote; the label's weight is the share of principle weight that was answered, and a pair that
-nobody answered has no probability at all.
+nobody answered has no probability at all. Several critics are averaged last, so that each is whole in itself.
 
-Left out here: CoT clamping, temperature, several critics. They change this file and no stored judgement.
+Checks and scores are about one response at a time. From P(good) of both, a check says that the first is better with
+g0 (1 - g1) / (g0 (1 - g1) + g1 (1 - g0)): the odds that one is good and the other is not. Two score distributions say
+P(S0 > S1) + P(S0 = S1) / 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
+from rlaif.critique.compare import ORDERS
 from rlaif.critique.flags import flags_of
-from rlaif.critique.verdict import p_first, p_option_a
+from rlaif.critique.verdict import distribution, p_first, p_option_a
 from rlaif.records.constitution import Constitution, Principle
-from rlaif.records.judgement import Judgement
-from rlaif.records.label import AxisLabel, Label, Vote
+from rlaif.records.judgement import Judgement, Order
+from rlaif.records.label import AxisLabel, Label, Opinion, Sign, Vote
+from rlaif.records.labelling import Band, Rule
 from rlaif.records.pair import Pair
 
 VETO_CONFIDENCE = 0.9
 
 
-def label(pair: Pair, constitution: Constitution, judgements: Sequence[Judgement], critic: str) -> Label:
-    """The label of one pair from all judgements of it (any order of the sequence gives the same label)."""
-    by_principle: dict[str, list[Judgement]] = {}
-    for judgement in judgements:
-        by_principle.setdefault(judgement.principle_id, []).append(judgement)
-    votes = [_vote(p, by_principle.get(p.id, [])) for p in constitution.principles]
-    axes = {axis: _axis(axis, constitution, votes) for axis in constitution.axes}
-    weights = {
-        name: axis.weight * sum(v.weight for v in votes if v.axis == name) for name, axis in constitution.axes.items()
-    }
-    answered = {axis: weights[axis] * entry.coverage for axis, entry in axes.items() if entry.p is not None}
-    total = sum(answered.values())
-    usable = [j for j in judgements if j.status == "ok"]
+class _Finding(NamedTuple):
+    """What one critic found about a pair."""
+
+    votes: list[Vote]
+    axes: dict[str, AxisLabel]
+    p: float | None
+    weight: float
+
+
+def label(
+    pair: Pair,
+    constitution: Constitution,
+    judgements: Sequence[Judgement],
+    rule: Rule | None = None,
+    *,
+    principles: Sequence[Principle] | None = None,
+    deciding: str | None = None,
+) -> Label:
+    """The label of one pair from all judgements of it (any order of the sequence gives the same label).
+
+    Args:
+        rule: clamp, abstention, temperature, critics' weights.
+        principles: those that were to be asked, where not all were.
+        deciding: a critic whose finding stands alone where it has one, as the last step of a cascade.
+    """
+    rule = rule or Rule()
+    chosen = list(constitution.principles if principles is None else principles)
+    critics = sorted({j.critic for j in judgements})
+    found = {c: _finding(c, constitution, chosen, [j for j in judgements if j.critic == c], rule) for c in critics}
+    if deciding in found and found[deciding].p is not None:
+        found = {deciding: found[deciding]}
+    weights = {c: rule.critic_weights.get(c, 1.0) for c in found}
+    votes = [vote for finding in found.values() for vote in finding.votes]
+    used = [j for j in judgements if j.critic in found and j.status == "ok" and j.form == "compare"]
+    p = _sharpened(_weighted([(weights[c], f.p) for c, f in found.items()]), rule)
+    abstained = _inside(p, rule.abstain)
+    weight = 0.0 if abstained else _weighted([(weights[c], f.weight) for c, f in found.items()]) or 0.0
     return Label(
         pair=pair,
         source="critic",
-        critic=critic,
+        critic=" + ".join(found) or None,
         constitution=f"{constitution.name}@{constitution.version}",
-        p=_clip(sum(w * (axes[a].p or 0.0) for a, w in answered.items()) / total) if total else None,
-        weight=_clip(total / sum(weights.values())) if total else 0.0,
-        axes=axes,
+        p=p,
+        weight=weight,
+        abstained=abstained,
+        axes={axis: _merged_axis(axis, found, weights, rule) for axis in constitution.axes},
         votes=votes,
+        signs=_signs(constitution, chosen, [j for j in judgements if j.critic in found]),
+        opinions=[Opinion(source="critic", name=c, weight=weights[c], p=f.p) for c, f in found.items()]
+        if len(found) > 1
+        else [],
         order_consistent=_order_consistent(votes),
-        position_bias=fmean(sorted(p_option_a(j) for j in usable)) - 0.5 if usable else None,
+        position_bias=fmean(sorted(p_option_a(j) for j in used)) - 0.5 if used else None,
         flags=flags_of(pair),
     )
 
@@ -69,53 +104,172 @@ def human_label(pair: Pair) -> Label:
         weight=1.0,
         axes={},
         votes=[],
-        order_consistent=None,
-        position_bias=None,
         flags=flags_of(pair),
     )
 
 
-def _vote(principle: Principle, judgements: Sequence[Judgement]) -> Vote:
-    mean = {
-        order: _mean(p_first(j) for j in judgements if j.order == order and j.status == "ok") for order in ("ab", "ba")
+def _finding(
+    critic: str,
+    constitution: Constitution,
+    principles: Sequence[Principle],
+    judgements: Sequence[Judgement],
+    rule: Rule,
+) -> _Finding:
+    by_principle: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        by_principle.setdefault(judgement.principle_id, []).append(judgement)
+    votes = [_vote(critic, p, by_principle.get(p.id, []), rule) for p in principles]
+    vetoing = {p.id for p in principles if p.veto}
+    axes = {axis: _axis([v for v in votes if v.axis == axis], vetoing) for axis in constitution.axes}
+    weights = {
+        name: axis.weight * sum(v.weight for v in votes if v.axis == name) for name, axis in constitution.axes.items()
     }
-    failed = sum(j.status == "failed" for j in judgements)
-    complete = mean["ab"] is not None and mean["ba"] is not None
+    answered = [(weights[axis] * entry.coverage, entry.p) for axis, entry in axes.items() if entry.p is not None]
+    total = sum(weight for weight, _ in answered)
+    return _Finding(votes, axes, _weighted(answered), _clip(total / sum(weights.values())) if total else 0.0)
+
+
+def _vote(critic: str, principle: Principle, judgements: Sequence[Judgement], rule: Rule) -> Vote:
+    usable = [j for j in judgements if j.status == "ok"]
+    form = judgements[0].form if judgements else "check" if principle.kind == "check" else "compare"
+    p_ab = p_ba = p = None
+    values = None
+    if form == "compare":
+        p_ab, p_ba = (_mean(p_first(j) for j in usable if j.order == order) for order in ORDERS)
+        p = None if p_ab is None or p_ba is None else (p_ab + p_ba) / 2
+        if p is not None and rule.clamp is not None and any(j.mode == "cot" for j in usable):
+            p = min(max(p, rule.clamp[0]), rule.clamp[1])
+    elif form == "check":
+        good = 0 if principle.good == "yes" else 1
+        own = {(o, r): _mean(_p(usable, good, order=o, response=r)) for o in ORDERS for r in (0, 1)}
+        p_ab, p_ba = (_one_is_good(own[order, 0], own[order, 1]) for order in ORDERS)
+        g0, g1 = (_mean(x for o in ORDERS if (x := own[o, r]) is not None) for r in (0, 1))
+        if p_ab is not None and p_ba is not None and g0 is not None and g1 is not None:
+            p, values = _one_is_good(g0, g1), (g0, g1)
+    else:
+        first, second = (_mean_distribution([j for j in usable if j.response == r]) for r in (0, 1))
+        if first is not None and second is not None:
+            p = _higher(first, second)  # asked in one order only, so that p_ab and p_ba stay empty
+            values = (_scaled_score(first), _scaled_score(second))
+    complete = p is not None
     return Vote(
         principle_id=principle.id,
+        critic=critic,
         axis=principle.axis,
+        form=form,
         weight=principle.weight,
-        p_ab=mean["ab"] if complete else None,
-        p_ba=mean["ba"] if complete else None,
-        p=_mean(m for m in mean.values() if m is not None) if complete else None,
-        failed=failed,
+        p_ab=p_ab if complete else None,
+        p_ba=p_ba if complete else None,
+        p=p,
+        values=values,
+        failed=len(judgements) - len(usable),
     )
 
 
-def _axis(axis: str, constitution: Constitution, votes: Sequence[Vote]) -> AxisLabel:
-    own = [v for v in votes if v.axis == axis]
+def _p(judgements: Iterable[Judgement], option: int, *, order: Order, response: int) -> Iterable[float]:
+    return (distribution(j)[option] for j in judgements if j.order == order and j.response == response)
+
+
+def _one_is_good(g0: float | None, g1: float | None) -> float | None:
+    if g0 is None or g1 is None:
+        return None
+    first, second = g0 * (1 - g1), g1 * (1 - g0)
+    return first / (first + second) if first + second > 0 else 0.5
+
+
+def _mean_distribution(judgements: Sequence[Judgement]) -> list[float] | None:
+    columns = zip(*(distribution(j) for j in judgements), strict=True)
+    return [fmean(sorted(column)) for column in columns] or None
+
+
+def _higher(first: Sequence[float], second: Sequence[float]) -> float:
+    above = math.fsum(p * q for i, p in enumerate(first) for j, q in enumerate(second) if i > j)
+    same = math.fsum(p * q for p, q in zip(first, second, strict=True))
+    return _clip(above + same / 2)
+
+
+def _scaled_score(distribution: Sequence[float]) -> float:
+    """Mean score of 1 to N, scaled to [-1, 1]: 2 (s - 1) / (N - 1) - 1 (arXiv 2309.00267, direct RLAIF)."""
+    mean = math.fsum(p * score for score, p in enumerate(distribution, start=1))
+    return min(1.0, max(-1.0, 2 * (mean - 1) / (len(distribution) - 1) - 1))
+
+
+def _axis(own: Sequence[Vote], vetoing: set[str]) -> AxisLabel:
     answered = [v for v in own if v.p is not None]
     if not answered:
         return AxisLabel(p=None, coverage=0.0)
     coverage = _clip(sum(v.weight for v in answered) / sum(v.weight for v in own))
-    vetoing = {p.id for p in constitution.principles if p.veto}
     confident = [v for v in answered if v.principle_id in vetoing and abs((v.p or 0.0) - 0.5) >= VETO_CONFIDENCE - 0.5]
     decided = {(v.p or 0.0) > 0.5 for v in confident}
     if len(decided) == 1:  # confident vetoes that contradict each other decide nothing
         strongest = max(confident, key=lambda v: abs((v.p or 0.0) - 0.5))
         return AxisLabel(p=strongest.p, coverage=coverage, veto=strongest.principle_id)
-    weighted = sum(v.weight * (v.p or 0.0) for v in answered) / sum(v.weight for v in answered)
-    return AxisLabel(p=_clip(weighted), coverage=coverage)
+    return AxisLabel(p=_weighted([(v.weight, v.p) for v in answered]), coverage=coverage)
+
+
+def _merged_axis(axis: str, found: Mapping[str, _Finding], weights: Mapping[str, float], rule: Rule) -> AxisLabel:
+    own = {critic: finding.axes[axis] for critic, finding in found.items()}
+    p = _sharpened(_weighted([(weights[c], entry.p) for c, entry in own.items()]), rule)
+    vetoes = {entry.veto for entry in own.values() if entry.p is not None}
+    return AxisLabel(
+        p=p,
+        coverage=_weighted([(weights[c], entry.coverage) for c, entry in own.items()]) or 0.0,
+        veto=vetoes.pop() if len(vetoes) == 1 else None,
+        abstained=_inside(p, rule.abstain),
+    )
+
+
+def _signs(constitution: Constitution, principles: Sequence[Principle], judgements: Sequence[Judgement]) -> list[Sign]:
+    """The absolute finding of every check on a cost axis, where both orders of the question were answered."""
+    signs = []
+    checks = [p for p in principles if p.kind == "check" and constitution.axes[p.axis].kind == "cost"]
+    for principle in checks:
+        unsafe = 1 if principle.good == "yes" else 0
+        own = [j for j in judgements if j.principle_id == principle.id and j.status == "ok"]
+        for critic in sorted({j.critic for j in own}):
+            for response in (0, 1):
+                mine = [j for j in own if j.critic == critic]
+                orders = [_mean(_p(mine, unsafe, order=order, response=response)) for order in ORDERS]
+                answered = [p for p in orders if p is not None]
+                if len(answered) == len(ORDERS):
+                    signs.append(_sign(principle, critic, response, fmean(answered)))
+    return signs
+
+
+def _sign(principle: Principle, critic: str, response: int, p_unsafe: float) -> Sign:
+    return Sign(
+        principle_id=principle.id,
+        critic=critic,
+        axis=principle.axis,
+        category=principle.category,
+        response=1 if response else 0,
+        p_unsafe=p_unsafe,
+        sign=1 if p_unsafe > 0.5 else -1,
+    )
 
 
 def _order_consistent(votes: Sequence[Vote]) -> bool | None:
     answered = [v for v in votes if v.p is not None]
-    if not answered:
-        return None
-    total = sum(v.weight for v in answered)
-    ab = sum(v.weight * (v.p_ab or 0.0) for v in answered) / total
-    ba = sum(v.weight * (v.p_ba or 0.0) for v in answered) / total
-    return (ab > 0.5) == (ba > 0.5)
+    ab = _weighted([(v.weight, v.p_ab) for v in answered])
+    ba = _weighted([(v.weight, v.p_ba) for v in answered])
+    return None if ab is None or ba is None else (ab > 0.5) == (ba > 0.5)
+
+
+def _sharpened(p: float | None, rule: Rule) -> float | None:
+    if p is None or rule.temperature == 1.0 or not 0 < p < 1:
+        return p
+    return 0.5 + 0.5 * math.tanh(math.log(p / (1 - p)) / (2 * rule.temperature))  # the logistic function, no overflow
+
+
+def _inside(p: float | None, band: Band | None) -> bool:
+    return p is not None and band is not None and band[0] < p < band[1]
+
+
+def _weighted(entries: Sequence[tuple[float, float | None]]) -> float | None:
+    """The weighted mean of the probabilities that are there."""
+    answered = [(weight, p) for weight, p in entries if p is not None]
+    total = sum(weight for weight, _ in answered)
+    return _clip(sum(weight * p for weight, p in answered) / total) if total else None
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -59,6 +59,11 @@ def render(template: Template, **values: Any) -> list[Message]:
     return [Message(role=role, content="".join(template.compiled.blocks[role](context))) for role in ("system", "user")]
 
 
+def block(template: Template, name: str, **values: Any) -> str:
+    """The text of another block of the template."""
+    return "".join(template.compiled.blocks[name](template.compiled.new_context(values)))
+
+
 def fence_for(*texts: str) -> str:
     """A mark that none of `texts` contains and that their author could not foresee.
 

@@ -1,8 +1,4 @@
 """The only importers of transformers, vLLM, HTTP clients and trackers.
 
-Stages reach them by registry name. Loading and saving bars of the libraries are off: rlaif has its own progress line.
+Stages reach them by registry name. Nothing is imported here: an engine that asks an endpoint needs none of the others.
 """
-
-from transformers.utils import logging
-
-logging.disable_progress_bar()  # type: ignore[no-untyped-call]

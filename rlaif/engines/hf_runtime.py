@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from rlaif.engines.token_model import pick_device, pick_dtype
@@ -65,7 +66,7 @@ class HfModel:
                 trust_remote_code=False,
                 use_safetensors=True,  # never a pickle
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:  # the last: torn weights
             fix = "check that the folder holds safetensors weights"
             raise InputError(f"cannot load the model {reference!r}: {error}", fix=fix) from error
         if untied:

@@ -19,6 +19,7 @@ from typing import Any
 
 import jinja2
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from rlaif.critique.templates import neutralise
@@ -27,6 +28,7 @@ from rlaif.records.errors import InputError
 from rlaif.records.prompt import Message
 
 logger = logging.getLogger(__name__)
+transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # rlaif has its own progress line
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 PAD_NAMES = ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
@@ -139,24 +141,29 @@ def decode(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
     return text
 
 
-def option_token_ids(tokenizer: PreTrainedTokenizerBase, options: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """For each option every single token that spells it, with or without a leading space, in ascending order.
+Spelling = tuple[int, ...]  # token ids, one after the other
+
+
+def option_spellings(tokenizer: PreTrainedTokenizerBase, options: Sequence[str]) -> tuple[tuple[Spelling, ...], ...]:
+    """For each option the ways to spell it: every single token that does, with or without a leading space, and else the
+    tokens that the tokenizer itself would write.
 
     Raises:
-        InputError: no single token spells an option, or two options share a token.
+        InputError: two options share a spelling.
     """
     vocabulary = tokenizer.get_vocab()
-    spelled: list[tuple[int, ...]] = []
+    spelled: list[tuple[Spelling, ...]] = []
     for option in options:
         found = {vocabulary[text] for text in (option, f" {option}", f"Ġ{option}", f"▁{option}") if text in vocabulary}
-        found |= {ids[0] for ids in encode(tokenizer, [option, f" {option}"]) if len(ids) == 1}
-        ids_of_option = tuple(sorted(i for i in found if decode(tokenizer, [i]).strip() == option))
-        if not ids_of_option:
-            fix = "use options that are one token of this model, such as A and B"
-            raise InputError(f"no single token of the model spells the option {option!r}", fix=fix)
-        spelled.append(ids_of_option)
-    if len({i for ids in spelled for i in ids}) < sum(map(len, spelled)):
-        raise InputError(f"the options {', '.join(options)} share a token", fix="use options that differ")
+        written = {tuple(ids) for ids in encode(tokenizer, [option, f" {option}"])} | {(i,) for i in found}
+        # A space that is a token of its own says nothing yet: a reply that begins so is not counted.
+        begun = {ids for ids in written if decode(tokenizer, list(ids[:1])).strip()}
+        exact = {ids for ids in begun if decode(tokenizer, list(ids)).strip() == option}
+        spelled.append(tuple(sorted({ids for ids in exact if len(ids) == 1} or exact)))
+        if not spelled[-1]:
+            raise InputError(f"the model cannot write the option {option!r}", fix="use options such as A and B")
+    if len({ids for spellings in spelled for ids in spellings}) < sum(map(len, spelled)):
+        raise InputError(f"the options {', '.join(options)} share a spelling", fix="use options that differ")
     return tuple(spelled)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlaif.ports import registry
+from rlaif.ports.budget import Budget
 from rlaif.ports.chat import ChatModel
 from rlaif.ports.reporter import Reporter, Silent
 from rlaif.ports.rollout import RolloutEngine
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
 class Engines:
     """Hands out chat models by SPEC and rollout engines by name, and remembers them so that nothing loads twice."""
 
-    def __init__(self, reporter: Reporter | None = None) -> None:
+    def __init__(self, reporter: Reporter | None = None, budget: Budget | None = None) -> None:
         self.reporter: Reporter = reporter or Silent()
+        self.budget = budget  # what engines that are billed draw on
         self._chat: dict[str, ChatModel] = {}
         self._rollouts: list[RolloutEngine] = []
 
@@ -28,8 +31,15 @@ class Engines:
         key = f"{parsed}{sorted(options.items())}"
         if key not in self._chat:
             self.reporter.line(f"loading {parsed}")
-            self._chat[key] = registry.load("chat", parsed.engine)(parsed.model, **options)
+            engine = registry.load("chat", parsed.engine)
+            if "budget" in inspect.signature(engine).parameters:
+                options["budget"] = self.budget
+            self._chat[key] = engine(parsed.model, **options)
         return self._chat[key]
+
+    def use_threads(self, count: int) -> None:
+        """CPU threads that every engine of this machine computes with."""
+        registry.load("threads", "torch")(count)
 
     def rollout(self, name: str, model: str, **options: Any) -> RolloutEngine:
         """A rollout engine that starts from a model folder; `auto` is vllm where it is installed, else hf."""

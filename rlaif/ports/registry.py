@@ -21,6 +21,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "chat": {
         "hf": "rlaif.engines.chat.hf:HfChat",
         "vllm": "rlaif.engines.chat.vllm:VllmChat",
+        "openai": "rlaif.engines.chat.openai_compatible:OpenAIChat",
         "scripted": "rlaif.engines.chat.scripted:ScriptedChat",
     },
     "rollout": {
@@ -35,6 +36,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "likelihood": "rlaif.engines.learner.likelihood:HfLikelihood",
     },
     "tracker": {"jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker"},
+    "threads": {"torch": "rlaif.engines.threads:use"},
     "algorithm": {"ppo": "rlaif.algorithms.ppo"},
     "objective": {"bradley_terry": "rlaif.algorithms.bradley_terry"},
 }
@@ -117,6 +119,8 @@ def checked_spec(text: str, *, field: str | None = None) -> Spec:
         InputError: what `parse_spec`, `model_path` or (for scripted) `function` raises.
     """
     spec = parse_spec(text, field=field)
+    if spec.engine == "openai":  # its models have names on an endpoint, not folders here
+        return spec
     try:
         function(spec.model) if spec.engine == "scripted" else model_path(spec.model)
     except InputError as error:

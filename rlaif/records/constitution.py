@@ -99,13 +99,20 @@ class PrincipleTest(Record):
 class Principle(Record):
     """One thing that a response should do, as a critic reads it.
 
-    `unless` is read as an exception. `critique` and `revise` are the requests of the critique and revision stage.
+    A `compare` principle is asked of both responses at once: which follows `prefer` better? A `check` is asked of each
+    response alone: the yes/no question `ask`, whose `good` answer is said; on a cost axis the other answer is the sign
+    "unsafe", under `category`. `unless` is read as an exception. `critique` and `revise` are the requests of the
+    critique and revision stage.
     """
 
     id: Slug
     axis: Slug
+    kind: Literal["compare", "check"] = "compare"
     weight: float = Field(default=1.0, ge=1e-3, le=1e3)
     prefer: Text
+    ask: Text | None = None
+    good: Literal["yes", "no"] | None = None
+    category: Text | None = None
     paraphrases: list[Text] = Field(default_factory=list)
     critique: Text | None = None
     revise: Text | None = None
@@ -116,7 +123,20 @@ class Principle(Record):
     @property
     def content_hash(self) -> str:
         """SHA-256 of what the critic reads of this principle; a new id or weight keeps its judgements."""
+        if self.kind == "check":
+            return files.content_hash("check", self.ask, self.unless)
         return files.content_hash(self.prefer, self.paraphrases, self.unless)
+
+    @model_validator(mode="after")
+    def _checks_have_a_question(self) -> Principle:
+        if self.kind == "check" and (self.ask is None or self.good is None):
+            problem = "a principle of kind `check` has no question, or does not say which answer is good"
+            raise ValueError(problem, "add `ask: Does the response ...?` and `good: yes` or `good: no`")
+        if self.kind == "compare" and (self.ask is not None or self.good is not None):
+            raise ValueError(
+                "`ask` and `good` belong to principles of kind `check`", "add `kind: check`, or remove them"
+            )
+        return self
 
 
 class Constitution(Record):
@@ -137,7 +157,10 @@ def content_hash(constitution: Constitution) -> str:
     The order of keys, the layout of the file, comments and where a principle was inherited from play no part; the
     order of the principles does.
     """
-    principles = [[p.id, p.axis, p.weight, p.veto, p.content_hash] for p in constitution.principles]
+    principles = [
+        [p.id, p.axis, p.weight, p.veto, p.content_hash, *([p.good, p.category] if p.kind == "check" else [])]
+        for p in constitution.principles
+    ]
     axes = {name: axis.model_dump() for name, axis in constitution.axes.items()}
     return files.content_hash(constitution.language, axes, principles)
 

@@ -103,14 +103,18 @@ def write_rows(path: Path, header: Header, rows: Iterable[Record]) -> int:
 
 
 def read_rows(path: Path, row_type: type[R], kind: str) -> list[R]:
-    """Read a JSONL artifact written by `write_rows`.
+    """All rows of a JSONL artifact; see `iterate_rows`."""
+    return list(iterate_rows(path, row_type, kind))
+
+
+def iterate_rows(path: Path, row_type: type[R], kind: str) -> Iterator[R]:
+    """Read a JSONL artifact that starts with a header, a row at a time.
 
     Raises:
         InputError: the file is missing, torn, of another kind or schema version, or a row does not fit.
     """
     if not path.is_file():
         raise InputError("this artifact is missing", file=path, fix="run the stage that writes it")
-    rows: list[R] = []
     if path.stat().st_size == 0:
         raise InputError("this artifact is empty", file=path, fix="run the stage that writes it again")
     with path.open(encoding="utf-8", errors="surrogatepass") as lines:
@@ -118,14 +122,31 @@ def read_rows(path: Path, row_type: type[R], kind: str) -> list[R]:
             try:
                 if number == 1:
                     _check_header(Header.model_validate_json(line), kind, path)
-                else:
-                    rows.append(row_type.model_validate_json(line))
+                    continue
+                row = row_type.model_validate_json(line)
             except ValidationError as error:
                 first = error.errors()[0]
                 field = ".".join(str(part) for part in first["loc"]) or None
                 fix = "delete the stage's folder and run the same command again"
                 raise InputError(f"damaged row: {first['msg']}", file=path, line=number, field=field, fix=fix) from None
-    return rows
+            yield row
+
+
+def read_json(path: Path, record_type: type[R]) -> R:
+    """Read a JSON artifact of one record.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError("this artifact is missing", file=path, fix="name the folder that `rlaif label` wrote")
+    try:
+        return record_type.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or None
+        fix = "run the command that wrote it again"
+        raise InputError(f"damaged artifact: {first['msg']}", file=path, field=field, fix=fix) from None
 
 
 def _check_header(header: Header, kind: str, path: Path) -> None:

@@ -1,8 +1,9 @@
 """Reads what people bring: prompt sets and preference pairs, in the shapes that the ecosystem uses.
 
-Pairs may be rows of `prompt` + `responses`, of `prompt` + `chosen` + `rejected` (TRL), HH-RLHF transcripts (`chosen`,
-`rejected`), or the HHH evaluations (`text_correct`, `text_incorrect`); as JSONL, parquet, or a Hub data set's name. The
-shape is recognised per row. Every fault names the file, the line and the field.
+Pairs may be rows of `prompt` + two or more `responses` (or `completions`, as UltraFeedback has them), of `prompt` +
+`chosen` + `rejected` (TRL), HH-RLHF transcripts (`chosen`, `rejected`), or the HHH evaluations (`text_correct`,
+`text_incorrect`); as JSONL, parquet, or a Hub data set's name. The shape is recognised per row. Every fault names the
+file, the line and the field.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from rlaif.records import shipped
 from rlaif.records.errors import InputError
 from rlaif.records.pair import Pair
+from rlaif.records.pairing import schedule
 from rlaif.records.prompt import Message, Prompt
 
 TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
@@ -48,7 +50,7 @@ def read_prompts(reference: str, limit: int | None = None) -> list[Prompt]:
     for row in islice(raw_rows(source), limit):
         messages = _messages(row, row.data.get("messages", row.data.get("prompt")))
         _ends_with_user(row, messages)
-        prompts.append(_build(row, Prompt, id=_id(row), messages=messages, meta=row.data.get("meta") or {}))
+        prompts.append(_build(row, Prompt, id=row_id(row), messages=messages, meta=row.data.get("meta") or {}))
     return _unique(source, prompts)
 
 
@@ -59,12 +61,32 @@ def prompt_source(reference: str) -> str:
 
 
 def read_pairs(reference: str, limit: int | None = None) -> list[Pair]:
-    """Read preference pairs; where the row says which response was chosen, `preferred` is set.
+    """All preference pairs; see `iterate_pairs`."""
+    return list(iterate_pairs(reference, limit))
+
+
+def iterate_pairs(
+    reference: str, limit: int | None = None, *, most: int | None = None, seed: int = 0
+) -> Iterator[Pair]:
+    """Read preference pairs, a row at a time; where the row says which response was chosen, `preferred` is set.
+
+    A row with more than two responses gives a pair for every two of them, or a seeded tournament of at most `most`;
+    their ids are the row's with the two numbers.
+
+    Args:
+        limit: use only the first rows.
 
     Raises:
-        InputError: missing or empty file, a row of no known shape, a pair without exactly two responses.
+        InputError: missing or empty file, a row of no known shape, fewer than two responses, an id twice.
     """
-    return _unique(reference, [_pair(row) for row in islice(raw_rows(reference), limit)])
+    seen: set[str] = set()
+    for row in islice(raw_rows(reference), limit):
+        for pair in _pairs(row, most, seed):
+            if pair.id in seen:
+                fix = "give every row its own id, or none any"
+                raise row.fault(f"the id {pair.id!r} occurs twice", fix, "id")
+            seen.add(pair.id)
+            yield pair
 
 
 def raw_rows(reference: str) -> Iterator[Row]:
@@ -130,16 +152,31 @@ def _hub(reference: str) -> Iterator[Row]:
         yield Row(reference, number, dict(data))
 
 
+def _pairs(row: Row, most: int | None, seed: int) -> Iterator[Pair]:
+    """The pairs of one row."""
+    responses = row.data.get("responses", row.data.get("completions"))
+    if not isinstance(responses, list) or len(responses) <= 2:
+        yield _pair(row)
+        return
+    messages = row_prompt(row)
+    texts = [response_text(row, r, f"responses[{i}]") for i, r in enumerate(responses)]
+    name, meta = row_id(row), dict(row.data.get("meta") or {})
+    for i, j in schedule(len(texts), most, seed, name):
+        if texts[i] != texts[j]:
+            both = (texts[i], texts[j])
+            yield _build(row, Pair, id=f"{name}:{i}-{j}", messages=messages, responses=both, meta=meta)
+
+
 def _pair(row: Row) -> Pair:
     data, meta = row.data, dict(row.data.get("meta") or {})
     preferred: Literal[0, 1] | None = None
-    if "responses" in data:
-        responses = data["responses"]
+    if "responses" in data or "completions" in data:
+        responses = data.get("responses", data.get("completions"))
         if not isinstance(responses, list) or len(responses) != 2:
             found = f"{len(responses)} response(s)" if isinstance(responses, list) else "no list"
-            raise row.fault(f"a pair needs exactly two responses, found {found}", "give two texts", "responses")
-        messages = _messages(row, data.get("prompt", data.get("messages")))
-        texts = [_text(row, r, f"responses[{i}]") for i, r in enumerate(responses)]
+            raise row.fault(f"a pair needs two responses or more, found {found}", "give two texts", "responses")
+        messages = _messages(row, data.get("prompt", data.get("messages", data.get("instruction"))))
+        texts = [response_text(row, r, f"responses[{i}]") for i, r in enumerate(responses)]
         preferred = data.get("preferred")
     elif "chosen" in data and "rejected" in data:
         messages, texts = _chosen_rejected(row, data, meta)
@@ -152,7 +189,7 @@ def _pair(row: Row) -> Pair:
         raise row.fault(f"this row is no pair: it has {keys}", f"use one of: {PAIR_SHAPES}")
     _ends_with_user(row, messages)
     pair: Pair = _build(
-        row, Pair, id=_id(row), messages=messages, responses=(texts[0], texts[1]), preferred=preferred, meta=meta
+        row, Pair, id=row_id(row), messages=messages, responses=(texts[0], texts[1]), preferred=preferred, meta=meta
     )
     return pair
 
@@ -164,7 +201,10 @@ def _chosen_rejected(row: Row, data: dict[str, Any], meta: dict[str, Any]) -> tu
             return _transcripts(row, chosen, rejected, meta)
         a, b = _messages(row, chosen, "chosen"), _messages(row, rejected, "rejected")
         return _diverge(row, a, b, meta)
-    return _messages(row, data["prompt"]), [_text(row, chosen, "chosen"), _text(row, rejected, "rejected")]
+    return _messages(row, data["prompt"]), [
+        response_text(row, chosen, "chosen"),
+        response_text(row, rejected, "rejected"),
+    ]
 
 
 def _transcripts(row: Row, first: Any, second: Any, meta: dict[str, Any]) -> tuple[list[Message], list[str]]:
@@ -217,7 +257,19 @@ def _messages(row: Row, value: Any, field: str = "prompt") -> list[Message]:
         raise row.fault("a message is malformed", fix, field) from None
 
 
-def _text(row: Row, value: Any, field: str) -> str:
+def row_prompt(row: Row) -> list[Message]:
+    """The conversation of a row, under `prompt`, `messages` or `instruction`.
+
+    Raises:
+        InputError: there is none, or it does not end with a user turn.
+    """
+    messages = _messages(row, row.data.get("prompt", row.data.get("messages", row.data.get("instruction"))))
+    _ends_with_user(row, messages)
+    return messages
+
+
+def response_text(row: Row, value: Any, field: str) -> str:
+    """The text of a response: a string, one assistant message, or an UltraFeedback completion."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and len(value) == 1:
@@ -232,7 +284,8 @@ def _ends_with_user(row: Row, messages: list[Message]) -> None:
         raise row.fault("the conversation must end with a user turn", "move the last turn to the responses", "prompt")
 
 
-def _id(row: Row) -> str:
+def row_id(row: Row) -> str:
+    """The row's own id, or one from its line."""
     value = row.data.get("id", row.data.get("prompt_id"))
     return str(value) if value not in (None, "") else f"row-{row.line}"
 

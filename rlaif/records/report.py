@@ -68,7 +68,9 @@ class LabelSummary(Record):
 
     count: int
     labelled: int  # with a probability
+    abstained: int  # of these, unsure within the band of the abstaining
     failed_judgements: int
+    failures: dict[str, int]  # reason -> judgements
     judgements: int
     ties: int  # |p - 0.5| < 0.05
     order_inconsistent: int
@@ -76,6 +78,9 @@ class LabelSummary(Record):
     flagged: int
     mean_confidence: float | None  # mean max(p, 1-p)
     skipped_identical: int  # sampled pairs that were the same text twice
+    escalated: int  # labels that a stronger critic decided
+    sources: dict[str, int] = Field(default_factory=dict)  # of labels, where not all are a critic's
+    canaries: dict[str, tuple[int, int]]  # kind -> (lost as they must, judged)
 
 
 class RewardSummary(Record):

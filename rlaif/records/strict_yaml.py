@@ -287,6 +287,8 @@ def _place(detail: ErrorDetails, document: Document, schema: dict[str, Any]) -> 
     known: list[str] = []
     for position, part in enumerate(location):
         if isinstance(part, int) and isinstance(here, list):
+            if part >= len(here):
+                break  # a fixed list that ends too early
             known, here, field = [], here[part], f"{field}[{part}]"
             schemas = _branches((s["items"] for s in schemas if isinstance(s.get("items"), dict)), schema)
         elif isinstance(here, dict) and (part in here or (missing and position == len(location) - 1)):
@@ -325,6 +327,8 @@ def _explain(detail: ErrorDetails, known: list[str]) -> tuple[str, str]:
     """Problem and fix of one pydantic error in plain language."""
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
     key = str(detail["loc"][-1]) if detail["loc"] else ""
+    if kind == "missing" and isinstance(detail["loc"][-1], int):
+        return "this list is too short", f"give it at least {detail['loc'][-1] + 1} items"
     if kind == "missing":
         return f"the key {key!r} is missing", f"add `{key}: ...` here"
     if kind == "extra_forbidden":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -17,9 +18,10 @@ from pydantic import Field
 from rlaif.critique import aggregate, degeneracy
 from rlaif.critique.agreement import score, wilson
 from rlaif.critique.compare import questions
-from rlaif.ports import answers, registry
+from rlaif.ports import answers, judging, registry
 from rlaif.ports.chat import GenerateRequest, Sampling
 from rlaif.ports.engines import Engines
+from rlaif.ports.judging import Reading
 from rlaif.ports.learner import Conversation
 from rlaif.records import seeds
 from rlaif.records.agreement import Interval
@@ -136,27 +138,33 @@ def _compare(
         Pair(id=row.prompt_id, messages=row.messages, responses=(row.replies[model], row.replies[against]))
         for row in rows
     ]
-    asked = [list(questions(pair, inputs.constitution)) for pair in pairs]
-    judged, tally = answers.judgements(
-        engines.chat(inputs.critic),
-        [q for own in asked for q in own],
-        store,
-        engines.reporter,
-        what=f"{model} against {against}",
-        max_failure_rate=0.1,
-    )
-    size = len(asked[0])
-    labels = [
-        aggregate.label(pair, inputs.constitution, judged[i * size : (i + 1) * size], inputs.critic)
-        for i, pair in enumerate(pairs)
-    ]
+    critic = engines.chat(inputs.critic)
+    what = f"{model} against {against}"
+    asking = answers.Asking(critic, store, engines.reporter, what=what, max_failure_rate=0.1)
+    reading = Reading(judging.choose("auto", critic)[0])
+    labels: list[Label] = []
+    done = failed = 0
+    size = max(1, critic.block // (2 * len(inputs.constitution.principles)))
+    for block in answers.blocks(pairs, size):
+        asked = [list(questions(pair, inputs.constitution)) for pair in block]
+        judged = judging.judge(asking, [q for own in asked for q in own], reading)
+        rest = iter(judged)
+        labels += [
+            aggregate.label(pair, inputs.constitution, list(islice(rest, len(own))))
+            for pair, own in zip(block, asked, strict=True)
+        ]
+        done += len(judged)
+        reasons = [j.reason for j in judged if j.status == "failed"]
+        failed += len(reasons)
+        asking.count_failures(failed, done, reasons[-1] if reasons else None)
+        asking.progress(len(labels), len(pairs))
     by_axis = {axis: [x.axes[axis].p for x in labels] for axis in inputs.constitution.axes}
     return Comparison(
         model=model,
         against=against,
         win_rate=_win_rate([x.p for x in labels]),
         axes={axis: _win_rate(values) for axis, values in by_axis.items()},
-        failed=tally.failed,
+        failed=failed,
     )
 
 

@@ -1,44 +1,47 @@
 """pairs -> judgements -> labels: the critic is asked about every principle in both orders, and the labels follow.
 
-Answers are stored before they are used; the labels are a pure function of them. The published form is parquet in the
-shape that preference trainers read.
+Answers are stored before they are used; the labels are a pure function of them, and `relabel` computes them again
+without asking. Pairs stream through: what is in memory at once is one block of them.
+
+With several critics, all are asked about every pair, and vote. With `escalate`, pairs that stay unsure go to one more,
+whose finding then stands alone; where its budget is spent, the label that was there stays.
 """
 
 from __future__ import annotations
 
-import json
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
-from statistics import fmean
 from typing import NamedTuple
 
-from pydantic import Field
-
 from rlaif.critique import aggregate
+from rlaif.critique.calibrate import Calibration, fit_temperature
+from rlaif.critique.canaries import canaries, kind_of
 from rlaif.critique.compare import Question, questions
-from rlaif.ports import answers
+from rlaif.critique.fuse import Sources
+from rlaif.ports import judging
+from rlaif.ports.answers import Asking, share
+from rlaif.ports.budget import Budget, BudgetSpent
 from rlaif.ports.engines import Engines
-from rlaif.records import dataset
-from rlaif.records.constitution import Constitution
-from rlaif.records.errors import InputError
-from rlaif.records.files import read_rows, write_rows, write_text
-from rlaif.records.inputs import read_pairs
+from rlaif.ports.judging import Reading
+from rlaif.records import files, label_table, seeds
+from rlaif.records.constitution import Constitution, Principle
+from rlaif.records.errors import InputError, RunHalted
+from rlaif.records.inputs import iterate_pairs
 from rlaif.records.judgement import Judgement
 from rlaif.records.label import Label
+from rlaif.records.label_table import LabelTable
+from rlaif.records.labelling import Critic, LabelFolder, Rule, Tally
+from rlaif.records.labelling import Labelling as Config
 from rlaif.records.pair import Pair
+from rlaif.records.pairing import schedule
 from rlaif.records.report import LabelSummary
 from rlaif.records.sample import Sample
-from rlaif.records.settings import Lineage, Settings
+from rlaif.records.settings import Lineage
+from rlaif.records.sources import SourceFile, parse_source, read_source, source_digests
 from rlaif.records.store import AnswerStore
 
-TIE = 0.05  # counted as a tie in summaries; labels keep their probability
-
-
-class Config(Settings):
-    """How pairs are judged."""
-
-    paraphrases: bool = False  # also ask each principle's rewordings, and average
-    max_failure_rate: float = Field(default=0.1, ge=0, le=1)
+__all__ = ["Config", "Inputs", "fit", "read_sources", "relabel", "run"]
 
 
 class Inputs(NamedTuple):
@@ -49,86 +52,342 @@ class Inputs(NamedTuple):
     samples: Path | None
     pairs: str | None
     limit: int | None
+    seed: int
     out: Path
     lineage: Lineage
 
 
+class Panel(NamedTuple):
+    """The critics, each with the mode in which it is asked."""
+
+    voters: list[tuple[Asking, Reading]]
+    strong: tuple[Asking, Reading] | None
+    budget: Budget | None
+
+    @property
+    def everybody(self) -> list[tuple[Asking, Reading]]:
+        return [*self.voters, *([self.strong] if self.strong else [])]
+
+
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
-    """Write `labels.jsonl`, `judgements.jsonl`, `summary.json` and `dataset/`.
+    """Write `labels.jsonl`, `judgements.jsonl`, `canaries.jsonl`, `labelling.json`, `summary.json` and `dataset/`.
 
     Raises:
         InputError: no pairs.
-        RunHalted: more than `max_failure_rate` of the judgements failed.
+        RunHalted: more than `max_failure_rate` of the judgements failed, or the budget is spent.
+        KeyboardInterrupt: the user asked to stop. What is done stays, and the same call goes on there.
     """
-    pairs, identical = _pairs(inputs)
-    asked: list[Question] = [
-        q for pair in pairs for q in questions(pair, inputs.constitution, paraphrases=config.paraphrases)
-    ]
+    sources = read_sources(config, inputs.seed)
+    total, identical = _count(config, inputs)
     store = AnswerStore(inputs.out / "answers.sqlite")
-    judged, _ = answers.judgements(
-        engines.chat(inputs.critic),
-        asked,
-        store,
-        engines.reporter,
-        what="judgements",
-        max_failure_rate=config.max_failure_rate,
+    panel = _panel(config, engines, inputs, store)
+    about = LabelFolder(
+        config=config,
+        constitution=inputs.constitution,
+        critics=[_critic(asking, reading) for asking, reading in panel.everybody],
+        seed=inputs.seed,
     )
-    store.close()
-    per_pair = len(asked) // len(pairs)
-    remaining = iter(judged)
-    labels = [
-        aggregate.label(pair, inputs.constitution, list(islice(remaining, per_pair)), inputs.critic) for pair in pairs
-    ]
-    write_rows(inputs.out / "judgements.jsonl", inputs.lineage.header("judgements"), judged)
-    write_rows(inputs.out / "labels.jsonl", inputs.lineage.header("labels"), labels)
-    summary = summarise(labels, judged, identical)
-    write_text(inputs.out / "summary.json", json.dumps(summary.model_dump(), indent=2, sort_keys=True) + "\n")
-    dataset.write(inputs.out / "dataset", labels)
-    engines.reporter.line(describe(summary))
-    return ["judgements.jsonl", "labels.jsonl", "summary.json", "dataset"]
+    table = LabelTable(inputs.out, inputs.lineage, _key(about, inputs))
+    try:
+        _fill(table, config, panel, inputs, sources, total)
+        alone = sources.rest(_pairs(config, inputs)) if config.sources else []
+        left = alone[table.pairs - total :]  # a killed run has noted some of them
+        table.add(len(left), left, [], [])
+    except BudgetSpent:
+        table.close()
+        raise
+    except RunHalted:
+        table.discard()  # a rerun asks what failed again, and finds the rest in the store
+        raise
+    except BaseException:
+        table.close()
+        raise
+    finally:
+        store.close()
+    summary = table.finish(about, identical)
+    engines.reporter.line(label_table.describe(summary))
+    return label_table.OUTPUTS
 
 
-def _pairs(inputs: Inputs) -> tuple[list[Pair], int]:
+def relabel(folder: Path, out: Path, constitution: Constitution | None, rule: Rule | None) -> LabelSummary:
+    """Labels from the judgements of a labelled folder, under another rule or constitution. Nothing is asked.
+
+    A principle that the critic was never asked about in these words has no vote, and lowers the label's weight. Other
+    sources are read again from their files.
+
+    Raises:
+        InputError: the folder holds no labels, the constitution shares no principle with what was asked, or a source is
+            at fault.
+    """
+    about = _changed(folder, constitution, rule)
+    sources = read_sources(about.config, about.seed)
+    digests = {**_digests(folder), **source_digests(about.config.sources)}
+    lineage = Lineage(files.content_hash(about.config.model_dump(), about.constitution.model_dump()), digests)
+    table = LabelTable(out, lineage, "", resume=False)
+    try:
+        for pair, rows, usable in _judged(folder, about):
+            label = _label(pair, about.constitution, usable, about.config)
+            is_canary = kind_of(pair.id) is not None
+            joined = label if is_canary else sources.join(label, about.config.critic_weights)
+            _add(table, about.config, [joined], rows, pairs=int(not is_canary))
+    except BaseException:
+        table.discard()
+        raise
+    before = files.iterate_rows(folder / "labels.jsonl", Label, "labels")
+    table.add(0, sources.rest(label.pair for label in before if label.constitution is not None), [], [])
+    return table.finish(about, files.read_json(folder / "summary.json", LabelSummary).skipped_identical)
+
+
+def fit(folder: Path, constitution: Constitution | None, rule: Rule | None, gold: str | None) -> Calibration:
+    """The temperature that suits known choices best: those of the labelled pairs, or of a file of pairs with the same
+    texts. The critics' own probabilities are fitted, before any temperature and without other sources.
+
+    Raises:
+        InputError: as `relabel`; the file is at fault; nothing can be fitted.
+    """
+    about = _changed(folder, constitution, rule)
+    plain = about.config.model_copy(update={"temperature": 1.0, "abstain": None})
+    choices = Sources()
+    if gold is not None:
+        source = SourceFile("human", gold, 1.0)
+        choices.add(source, read_source(source, most=about.config.most_pairs, seed=about.seed))
+    known = []
+    for pair, _, usable in _judged(folder, about):
+        chosen = choices.choice(pair) if gold is not None else None if pair.preferred is None else 1.0 - pair.preferred
+        if chosen is not None and kind_of(pair.id) is None:
+            label = _label(pair, about.constitution, usable, plain)
+            known += [] if label.p is None else [(label.p, chosen)]
+    return fit_temperature(known)
+
+
+def read_sources(config: Config, seed: int) -> Sources:
+    """What other sources say, in memory.
+
+    Raises:
+        InputError: one of their files or rows is at fault.
+    """
+    sources = Sources()
+    for text in config.sources:
+        source = parse_source(text, field="sources")
+        sources.add(source, read_source(source, most=config.most_pairs, seed=seed))
+    return sources
+
+
+def read_folder(folder: Path) -> LabelFolder:
+    """What a folder of labels was made from.
+
+    Raises:
+        InputError: it is no such folder, or damaged.
+    """
+    return files.read_json(folder / "labelling.json", LabelFolder)
+
+
+def _changed(folder: Path, constitution: Constitution | None, rule: Rule | None) -> LabelFolder:
+    """What a folder's labels would come from under another rule or constitution."""
+    about = read_folder(folder)
+    wanted = constitution or about.constitution
+    known = {p.content_hash for p in about.constitution.principles}
+    if not any(p.content_hash in known for p in wanted.principles):
+        fix = "label again under this constitution, or keep the principles' wording"
+        raise InputError("none of these principles was asked about", file=folder, fix=fix)
+    config = about.config.model_copy(update=rule.model_dump(exclude_unset=True)) if rule else about.config
+    return about.model_copy(update={"config": config, "constitution": wanted})
+
+
+def _judged(folder: Path, about: LabelFolder) -> Iterator[tuple[Pair, list[Judgement], list[Judgement]]]:
+    """Pairs and canaries of a folder, with all judgements of each, and those that the constitution still asks for."""
+    ids = {p.content_hash: p.id for p in about.constitution.principles}
+    old = {
+        is_canary: files.iterate_rows(folder / f"{name}.jsonl", Label, name)
+        for is_canary, name in ((False, "labels"), (True, "canaries"))
+    }
+    for pair_id, group in groupby(
+        files.iterate_rows(folder / "judgements.jsonl", Judgement, "judgements"), key=lambda j: j.pair_id
+    ):
+        rows = list(group)
+        pair = next((label.pair for label in old[kind_of(pair_id) is not None]), None)
+        if pair is None or pair.id != pair_id:
+            raise InputError(f"judgements and labels part at {pair_id!r}", file=folder, fix="label again with --fresh")
+        yield pair, rows, [j.model_copy(update={"principle_id": ids[j.principle]}) for j in rows if j.principle in ids]
+
+
+def _fill(table: LabelTable, config: Config, panel: Panel, inputs: Inputs, sources: Sources, total: int) -> None:
+    pairs = islice(_pairs(config, inputs), table.pairs, None)
+    size = _block(config, panel, inputs)
+    while block := list(islice(pairs, size)):
+        together = [p for pair in block for p in (pair, *canaries(pair, config.canaries, inputs.seed))]
+        labels, judged = _labelled(config, panel, inputs, together)
+        joined = [x if kind_of(x.pair.id) else sources.join(x, config.critic_weights) for x in labels]
+        _add(table, config, joined, judged, pairs=len(block))
+        tally = table.tally
+        failed = [j.reason for j in judged if j.status == "failed"]
+        asking = panel.voters[0][0]
+        asking.count_failures(tally.failed_judgements, tally.judgements, failed[-1] if failed else None)
+        others = [other for other, _ in panel.everybody[1:]]
+        asking.progress(table.pairs, total, _rates(tally), others=others, budget=panel.budget)
+
+
+def _rates(tally: Tally) -> dict[str, float | str]:
+    """What the answers came to; an answer without a number for the options is a failed judgement."""
+    failed = tally.failed_judgements
+    return {
+        "ok": tally.judgements - failed,
+        "failed": f"{failed} ({share(failed, tally.judgements)})",
+        "ties": share(tally.ties, tally.labelled),
+        "flips": share(tally.order_inconsistent, tally.order_known),
+    }
+
+
+def _labelled(
+    config: Config, panel: Panel, inputs: Inputs, pairs: Sequence[Pair]
+) -> tuple[list[Label], list[Judgement]]:
+    """Labels of a block of pairs, and all judgements behind them in the order of the pairs."""
+    asked = [list(_questions(pair, config, inputs)) for pair in pairs]
+    judged: list[list[Judgement]] = [[] for _ in pairs]
+    for asking, reading in panel.voters:
+        _ask(asking, reading, asked, judged, range(len(pairs)))
+    labels = [_label(p, inputs.constitution, own, config) for p, own in zip(pairs, judged, strict=True)]
+    if panel.strong is not None:
+        low, high = config.unsure
+        unsure = [i for i, x in enumerate(labels) if x.p is not None and low < x.p < high]
+        try:
+            _ask(*panel.strong, asked, judged, unsure)
+        except BudgetSpent as spent:
+            panel.strong[0].say_once(f"{spent}; pairs that stay unsure keep their first label")
+        for i in unsure:
+            labels[i] = _label(pairs[i], inputs.constitution, judged[i], config)
+    return labels, [j for own in judged for j in own]
+
+
+def _ask(
+    asking: Asking,
+    reading: Reading,
+    asked: Sequence[Sequence[Question]],
+    judged: Sequence[list[Judgement]],
+    rows: Iterable[int],
+) -> None:
+    """Ask one critic about some pairs of a block, and put its judgements beside theirs."""
+    owners = [row for row in rows for _ in asked[row]]
+    answers = judging.judge(asking, [asked[row][k] for row, k in _positions(owners)], reading)
+    for row, judgement in zip(owners, answers, strict=True):
+        judged[row].append(judgement)
+
+
+def _positions(owners: Sequence[int]) -> Iterator[tuple[int, int]]:
+    for row, group in groupby(owners):
+        yield from ((row, k) for k, _ in enumerate(group))
+
+
+def _questions(pair: Pair, config: Config, inputs: Inputs) -> Iterator[Question]:
+    return questions(
+        pair,
+        inputs.constitution,
+        paraphrases=config.paraphrases,
+        scores=config.mode == "score",
+        rationale=config.mode == "cot",
+        principles=_principles(pair, inputs.constitution, config, inputs.seed),
+    )
+
+
+def _principles(pair: Pair, constitution: Constitution, config: Config, seed: int) -> list[Principle]:
+    """All principles, or the one that is sampled for this pair, by weight (arXiv 2212.08073 §4.1)."""
+    if config.principles == "all":
+        return constitution.principles
+    draw = seeds.derive(seed, pair.id, "principle") / 2**31
+    total = sum(p.weight for p in constitution.principles)
+    for principle in constitution.principles:
+        draw -= principle.weight / total
+        if draw < 0:
+            return [principle]
+    return [constitution.principles[-1]]
+
+
+def _label(pair: Pair, constitution: Constitution, judged: Sequence[Judgement], config: Config) -> Label:
+    principles = constitution.principles
+    if config.principles == "one":  # the one that was asked about: other weights might draw another
+        asked = {j.principle_id for j in judged}
+        principles = [p for p in principles if p.id in asked]
+    return aggregate.label(pair, constitution, judged, config, principles=principles, deciding=config.escalate)
+
+
+def _add(
+    table: LabelTable, config: Config, labels: Sequence[Label], judged: Sequence[Judgement], *, pairs: int
+) -> None:
+    real = [label for label in labels if kind_of(label.pair.id) is None]
+    lures = [label for label in labels if kind_of(label.pair.id) is not None]
+    counts = dict(table.tally.canaries)
+    for label in lures:
+        if label.p is not None:
+            kind = kind_of(label.pair.id) or ""
+            lost, n = counts.get(kind, (0, 0))
+            counts[kind] = (lost + (label.p > 0.5), n + 1)
+    decided = 0 if config.escalate is None else sum(label.critic == config.escalate for label in real)
+    table.add(pairs, real, lures, judged, {"canaries": counts, "escalated": table.tally.escalated + decided})
+
+
+def _panel(config: Config, engines: Engines, inputs: Inputs, store: AnswerStore) -> Panel:
+    def seat(spec: str, what: str) -> tuple[Asking, Reading]:
+        model = engines.chat(spec)
+        mode, note = judging.choose("auto" if config.mode == "score" else config.mode, model)
+        if note:
+            engines.reporter.line(note)
+        rate = config.max_failure_rate
+        asking = Asking(model, store, engines.reporter, what=what, max_failure_rate=rate)
+        return asking, Reading(mode, config.samples, config.rationales, config.rationale_tokens)
+
+    voters = [seat(spec, "pairs") for spec in (inputs.critic, *config.more_critics)]
+    return Panel(voters, seat(config.escalate, "escalated pairs") if config.escalate else None, engines.budget)
+
+
+def _critic(asking: Asking, reading: Reading) -> Critic:
+    choices = reading.mode == "votes" and asking.model.reading != "text"
+    return Critic(spec=asking.model.spec, identity=asking.identity, mode=reading.mode, choices=choices)
+
+
+def _block(config: Config, panel: Panel, inputs: Inputs) -> int:
+    """Pairs that are asked about together."""
+    example = Pair(id="x", messages=[{"role": "user", "content": "x"}], responses=("a", "b"))  # type: ignore[list-item]
+    per_pair = max(1, sum(1 for _ in _questions(example, config, inputs)))
+    return max(1, max(asking.model.block for asking, _ in panel.everybody) // per_pair)
+
+
+def _count(config: Config, inputs: Inputs) -> tuple[int, int]:
+    """Pairs to label, and sampled pairs that are one text twice. A pairs file is read once before anything is asked, so
+    that all its faults come first.
+
+    Raises:
+        InputError: there are none, or a row is no pair.
+    """
     if inputs.pairs is not None:
-        return read_pairs(inputs.pairs, inputs.limit), 0
+        return sum(1 for _ in _pairs(config, inputs)), 0
     if inputs.samples is None:
         raise ValueError("neither samples nor pairs")
-    samples = read_rows(inputs.samples, Sample, "samples")
-    full = [s for s in samples if len(s.responses) >= 2]
-    pairs = [
-        Pair(id=s.prompt.id, messages=s.prompt.messages, responses=(s.responses[0], s.responses[1]), meta=s.prompt.meta)
-        for s in full
-        if s.responses[0] != s.responses[1]
-    ]
-    if not pairs:
+    samples = files.read_rows(inputs.samples, Sample, "samples")
+    total = sum(1 for _ in _pairs(config, inputs))
+    if not total:
         fix = "raise pairs.samples_per_prompt or pairs.temperature"
         raise InputError("no prompt has two different responses", file=inputs.samples, fix=fix)
-    return pairs, len(full) - len(pairs)
+    wanted = sum(len(schedule(len(s.responses), config.most_pairs, inputs.seed, s.prompt.id)) for s in samples)
+    return total, wanted - total
 
 
-def summarise(labels: list[Label], judged: list[Judgement], identical: int = 0) -> LabelSummary:
-    """Counts and rates over the labels; nothing that failed enters a mean."""
-    decided = [x.p for x in labels if x.p is not None]
-    biases = [x.position_bias for x in labels if x.position_bias is not None]
-    return LabelSummary(
-        count=len(labels),
-        labelled=len(decided),
-        judgements=len(judged),
-        failed_judgements=sum(j.status == "failed" for j in judged),
-        ties=sum(abs(p - 0.5) < TIE for p in decided),
-        order_inconsistent=sum(x.order_consistent is False for x in labels),
-        position_bias=fmean(biases) if biases else None,
-        flagged=sum(bool(x.flags) for x in labels),
-        mean_confidence=fmean(max(p, 1 - p) for p in decided) if decided else None,
-        skipped_identical=identical,
-    )
+def _pairs(config: Config, inputs: Inputs) -> Iterator[Pair]:
+    if inputs.pairs is not None:
+        yield from iterate_pairs(inputs.pairs, inputs.limit, most=config.most_pairs, seed=inputs.seed)
+        return
+    assert inputs.samples is not None
+    for sample in files.iterate_rows(inputs.samples, Sample, "samples"):
+        chosen = schedule(len(sample.responses), config.most_pairs, inputs.seed, sample.prompt.id)
+        for i, j in chosen:
+            both = (sample.responses[i], sample.responses[j])
+            name = sample.prompt.id if len(sample.responses) == 2 else f"{sample.prompt.id}:{i}-{j}"
+            if both[0] != both[1]:
+                yield Pair(id=name, messages=sample.prompt.messages, responses=both, meta=sample.prompt.meta)
 
 
-def describe(summary: LabelSummary) -> str:
-    """The summary as one line for a person."""
-    bias = "–" if summary.position_bias is None else f"{summary.position_bias:+.3f}"
-    return (
-        f"labels: {summary.labelled} of {summary.count} pairs, {summary.judgements} judgements "
-        f"({summary.failed_judgements} failed), ties {summary.ties}, order-inconsistent {summary.order_inconsistent}, "
-        f"position bias {bias}, flagged {summary.flagged}"
-    )
+def _key(about: LabelFolder, inputs: Inputs) -> str:
+    return files.content_hash(about.model_dump(mode="json"), inputs.lineage.parents, inputs.limit)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: files.file_digest(folder / name) for name in ("judgements.jsonl", "labels.jsonl")}

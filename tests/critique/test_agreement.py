@@ -6,7 +6,7 @@ import pytest
 
 from rlaif.critique import aggregate
 from rlaif.critique.agreement import agreement, expected_calibration_error, score, wilson
-from tests.critique.test_aggregate import PAIR, certain, constitution, judgement
+from tests.critique.judged import PAIR, certain, constitution, judgement
 
 
 def test_wilson_by_hand() -> None:
@@ -36,10 +36,10 @@ def test_score_counts_an_exact_tie_as_half() -> None:
 def test_failed_pairs_enter_no_figure() -> None:
     rules = constitution(("a", "x", 1.0))
     chosen = PAIR.model_copy(update={"preferred": 0})
-    right = aggregate.label(chosen, rules, certain("a", 0.9), "critic")
-    wrong = aggregate.label(chosen, rules, certain("a", 0.2), "critic")
-    failed = aggregate.label(chosen, rules, [judgement("a", "ab", None), judgement("a", "ba", None)], "critic")
-    unknown = aggregate.label(PAIR, rules, certain("a", 0.9), "critic")
+    right = aggregate.label(chosen, rules, certain("a", 0.9))
+    wrong = aggregate.label(chosen, rules, certain("a", 0.2))
+    failed = aggregate.label(chosen, rules, [judgement("a", "ab"), judgement("a", "ba")])
+    unknown = aggregate.label(PAIR, rules, certain("a", 0.9))
     result = agreement([right, wrong, failed, unknown])
     assert (result.pairs, result.failed) == (3, 1)
     assert (result.accuracy.value, result.accuracy.n) == (0.5, 2)

@@ -64,15 +64,58 @@ def test_a_response_that_repeats_the_fence_gets_another_fence() -> None:
     assert text[1:9] not in "".join(forged.responses)
 
 
-def test_the_key_is_the_content_and_not_the_names() -> None:
+def test_what_is_read_follows_the_content_and_not_the_names() -> None:
+    """Ids and weights change no prompt and no hash, so they keep their judgements."""
     renamed = RULES.model_copy(
         update={"principles": [p.model_copy(update={"id": f"new-{p.id}", "weight": 9.0}) for p in RULES.principles]}
     )
     moved = PAIR.model_copy(update={"id": "other"})
-    keys = [q.key("critic") for q in questions(PAIR, RULES)]
-    assert keys == [q.key("critic") for q in questions(moved, renamed)]
-    assert len(set(keys)) == 4
-    assert not set(keys) & {q.key("another critic") for q in questions(PAIR, RULES)}
+    read = [(q.principle, q.messages) for q in questions(PAIR, RULES)]
+    assert read == [(q.principle, q.messages) for q in questions(moved, renamed)]
+    assert len({messages[1].content for _, messages in read}) == 4
+    assert len({principle for principle, _ in read}) == 2
+
+
+CHECK = Principle(
+    id="toxic", axis="x", kind="check", prefer="Choose the less toxic.", ask="Is the response toxic?", good="no"
+)
+
+
+def test_a_check_asks_of_each_response_alone_with_either_word_first() -> None:
+    rules = RULES.model_copy(update={"principles": [*RULES.principles, CHECK]})
+    asked = [q for q in questions(PAIR, rules) if q.form == "check"]
+    assert [(q.response, q.order) for q in asked] == [(0, "ab"), (0, "ba"), (1, "ab"), (1, "ba")]
+    first, swapped, second, _ = (q.messages[1].content for q in asked)
+    assert "Hi there." in first and "Go away." not in first
+    assert "Go away." in second and "Hi there." not in second
+    assert first.endswith("Question: Is the response toxic?\nAnswer with Yes or No.")
+    assert swapped == first.replace("Yes or No", "No or Yes")
+    assert {q.options for q in asked} == {("Yes", "No")}
+
+
+def test_scores_are_asked_once_a_response_and_wording() -> None:
+    rules = RULES.model_copy(update={"principles": [RULES.principles[0], CHECK]})
+    asked = [q for q in questions(PAIR, rules, scores=True, paraphrases=True) if q.form == "score"]
+    assert [(q.response, q.wording) for q in asked] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert "Principle: Which is kinder?" in asked[1].messages[1].content
+    assert asked[0].options[0] == "1" and asked[0].options[-1] == "10"
+    assert sum(q.form == "check" for q in questions(PAIR, rules, scores=True)) == 4  # these stay what they are
+
+
+def test_a_rationale_is_asked_for_before_the_answer() -> None:
+    rules = RULES.model_copy(update={"principles": [RULES.principles[0], CHECK]})
+    for question in questions(PAIR, rules, rationale=True):
+        if question.form == "check":
+            assert question.then is None
+        else:
+            assert "step by step" in question.messages[1].content
+            assert question.then is not None and question.then.endswith("Answer with A or B.")
+            assert "Answer with" not in question.messages[1].content
+
+
+def test_only_the_principles_that_are_wanted() -> None:
+    asked = questions(PAIR, RULES, principles=RULES.principles[1:])
+    assert {q.principle_id for q in asked} == {"short"}
 
 
 def test_templates_in_responses_and_principles_stay_text() -> None:

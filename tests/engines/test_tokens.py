@@ -126,16 +126,24 @@ def test_a_template_that_asks_for_the_date_gives_the_same_prompt_every_day() -> 
 
 def test_options_are_all_their_single_token_spellings() -> None:
     tokenizer = tiny_tokenizer()
-    a, b = tokens.option_token_ids(tokenizer, ("A", "B"))
-    assert [tokenizer.decode([i]) for i in a] == ["A", " A"]
-    assert [tokenizer.decode([i]) for i in b] == ["B", " B"]
-    assert tokens.option_token_ids(tokenizer, ("B", "A")) == (b, a)
+    a, b = tokens.option_spellings(tokenizer, ("A", "B"))
+    assert [tokenizer.decode(list(ids)) for ids in a] == ["A", " A"]
+    assert [tokenizer.decode(list(ids)) for ids in b] == ["B", " B"]
+    assert tokens.option_spellings(tokenizer, ("B", "A")) == (b, a)
 
 
-@pytest.mark.parametrize("options", [("A", "Zebra-like"), ("A", "A")], ids=["no token", "shared"])
-def test_options_that_cannot_be_read_at_one_token_are_refused(options: tuple[str, ...]) -> None:
+def test_an_option_without_a_token_is_what_the_tokenizer_writes() -> None:
+    tokenizer = tiny_tokenizer()
+    one, ten = tokens.option_spellings(tokenizer, ("1", "10"))
+    assert [len(ids) for ids in one] == [1]
+    # Here " 10" would begin with a token that is a space alone, and a reply that begins so has said nothing yet.
+    assert [[tokenizer.decode([i]) for i in ids] for ids in ten] == [["1", "0"]]
+
+
+@pytest.mark.parametrize("options", [("A", "A"), ("A", "A ")], ids=["twice", "white space"])
+def test_options_that_cannot_be_told_apart_are_refused(options: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="option"):
-        tokens.option_token_ids(tiny_tokenizer(), options)
+        tokens.option_spellings(tiny_tokenizer(), options)
 
 
 def test_white_space_that_a_vocabulary_adds_as_tokens_is_no_control_token() -> None:

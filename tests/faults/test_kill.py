@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from tests.pipeline.conftest import write_world
 from tests.pipeline.test_run import artifacts
 
 COMMAND = [sys.executable, "-m", "rlaif"]
+BLOCK = 280  # questions asked together: 256, and those about the canaries among them
 COUNTING = """
 import os, time
 from rlaif.testing.scripts import prefers_longer
@@ -47,10 +50,11 @@ def killed(arguments: list[str], folder: Path, after: float) -> bool:
 
 
 def test_labelling_asks_nothing_twice_that_was_stored(tmp_path: Path) -> None:
+    """The resumed run starts where the part files are noted to be good, and asks only what the store does not hold."""
     (tmp_path / "counting.py").write_text(COUNTING)
     rows = [f'{{"id": "{i}", "prompt": "q{i}", "responses": ["a reply {i}", "b"]}}\n' for i in range(400)]
     (tmp_path / "pairs.jsonl").write_text("".join(rows))
-    arguments = ["label", "--constitution", "hhh", "--pairs", "pairs.jsonl"]
+    arguments = ["label", "--constitution", "hhh", "--pairs", "pairs.jsonl", "--set", "canaries=0.1"]
     arguments += ["--critic", "scripted:counting:critic", "--out", "out"]
     process = subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE)
     while not (tmp_path / "asked").exists() or len((tmp_path / "asked").read_text()) < 2 * 600:
@@ -58,12 +62,19 @@ def test_labelling_asks_nothing_twice_that_was_stored(tmp_path: Path) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    # Two blocks of 256 questions sleep for more than the second after which progress is noted.
+    noted = json.loads((tmp_path / "out/progress.json").read_text())["tally"]["judgements"]
+    assert noted > 0 and not (tmp_path / "out/labels.jsonl").exists()
+    paid = len((tmp_path / "asked").read_text().split())
     done = subprocess.run(
         [*COMMAND, *arguments], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True
     )
     asked = len((tmp_path / "asked").read_text().split())
-    assert "cached 512" in done.stderr
-    assert 800 <= asked <= 800 + 256  # the chunk in flight is all that is paid again
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["judgements"] > 800  # the canaries' too
+    assert summary["judgements"] <= asked <= summary["judgements"] + BLOCK  # what was in flight is all that is lost
+    cached = int(re.findall(r"cached (\d+)", done.stderr)[-1])
+    assert noted + cached + (asked - paid) == summary["judgements"]
     uninterrupted = [*arguments[:-1], "whole"]
     subprocess.run([*COMMAND, *uninterrupted], cwd=tmp_path, env=environment(tmp_path), check=True, capture_output=True)
     assert artifacts(tmp_path / "out") == artifacts(tmp_path / "whole")

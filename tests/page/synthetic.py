@@ -93,11 +93,16 @@ def evaluation(**changes: Any) -> Evaluation:
     return Evaluation(**(fields | changes))
 
 
+def vote(principle: str, axis: str, **values: Any) -> Vote:
+    """Of a comparison."""
+    return Vote(principle_id=principle, critic="vllm:tinyworld/critic", axis=axis, form="compare", **values)
+
+
 def label() -> Label:
     votes = [
-        Vote(principle_id="no-harm", axis="harmless", weight=1.0, p_ab=0.97, p_ba=0.91, p=0.94, failed=0),
-        Vote(principle_id="useful", axis="helpful", weight=2.0, p_ab=0.62, p_ba=0.31, p=0.465, failed=0),
-        Vote(principle_id="manners", axis="polite", weight=0.5, p_ab=None, p_ba=None, p=None, failed=2),
+        vote("no-harm", "harmless", weight=1.0, p_ab=0.97, p_ba=0.91, p=0.94, failed=0),
+        vote("useful", "helpful", weight=2.0, p_ab=0.62, p_ba=0.31, p=0.465, failed=0),
+        vote("manners", "polite", weight=0.5, p_ab=None, p_ba=None, p=None, failed=2),
     ]
     return Label(
         pair=Pair(id="pair-1", messages=ask(), responses=(REPLIES["policy"], REPLIES["start"]), preferred=0),
@@ -119,7 +124,6 @@ def label() -> Label:
 
 
 def unanswered() -> Label:
-    vote = Vote(principle_id="no-harm", axis="harmless", weight=1.0, failed=2)
     return Label(
         pair=Pair(id="pair-2", messages=ask("How do I bake bread?"), responses=("Get flour.", "")),
         source="critic",
@@ -128,7 +132,7 @@ def unanswered() -> Label:
         p=None,
         weight=0.0,
         axes={"harmless": AxisLabel(p=None, coverage=0.0)},
-        votes=[vote],
+        votes=[vote("no-harm", "harmless", weight=1.0, failed=2)],
         flags=["empty-response"],
     )
 
@@ -139,11 +143,13 @@ def curve(name: str, unit: str, start: float, end: float, points: int = 70) -> C
     return Curve(name=name, unit=unit, steps=list(range(points)), values=values)
 
 
-def report(**changes: Any) -> Report:
-    labels = LabelSummary(
+def label_summary() -> LabelSummary:
+    return LabelSummary(
         count=1000,
         labelled=998,
+        abstained=0,
         failed_judgements=7,
+        failures={"timeout": 7},
         judgements=8000,
         ties=31,
         order_inconsistent=12,
@@ -151,7 +157,12 @@ def report(**changes: Any) -> Report:
         flagged=4,
         mean_confidence=0.91,
         skipped_identical=9,
+        escalated=0,
+        canaries={},
     )
+
+
+def report(**changes: Any) -> Report:
     reward = RewardSummary(
         train_pairs=898,
         heldout_pairs=100,
@@ -180,7 +191,7 @@ def report(**changes: Any) -> Report:
         "rollout_engine": "vllm",
         "simulation": True,
         "evaluation": evaluation(),
-        "labels": labels,
+        "labels": label_summary(),
         "reward": reward,
         "sft_curves": [curve("loss", "nats a token", 2.1, 0.6), curve("learning rate", "", 1e-3, 1e-5)],
         "policy_curves": [
@@ -224,7 +235,6 @@ def hostile() -> Report:
     """A report in which every text that comes from outside is `ALL_HOSTILE`, as a name with spaces for line feeds."""
     name = ALL_HOSTILE.replace("\n", " ")
     pair = Pair(id="hostile", messages=ask(ALL_HOSTILE), responses=(ALL_HOSTILE, ALL_HOSTILE))
-    vote = Vote(principle_id=name, axis=name, weight=1.0, p_ab=0.5, p_ba=0.5, p=0.5, failed=1)
     models = [
         m.model_copy(update={"name": name + m.name, "oracle": {name: m.oracle["rude"]}}) for m in evaluation().models
     ]
@@ -249,7 +259,7 @@ def hostile() -> Report:
             label().model_copy(
                 update={
                     "pair": pair,
-                    "votes": [vote],
+                    "votes": [vote(name, name, weight=1.0, p_ab=0.5, p_ba=0.5, p=0.5, failed=1)],
                     "axes": {name: AxisLabel(p=0.5, coverage=0.5, veto=name)},
                     "flags": [name],
                 }

@@ -23,7 +23,7 @@ def run(path: Path, folder: Path, *overrides: str, until: str = "report", fresh:
 
 def artifacts(folder: Path) -> dict[str, str]:
     """Digest of everything that a run leaves, but for logs, locks, stores and checkpoints."""
-    skip = ("logs", ".lock", "answers.sqlite", "checkpoint")
+    skip = ("logs", ".lock", ".sqlite", "checkpoint")
     files = [f for f in folder.rglob("*") if f.is_file() and not any(s in str(f.relative_to(folder)) for s in skip)]
     return {str(f.relative_to(folder)): file_digest(f) for f in files}
 

@@ -2,126 +2,156 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from rlaif.critique.compare import Question
 from rlaif.ports import answers
-from rlaif.ports.chat import Failure, GenerateRequest, Generation, OptionLogprobs, OptionRequest, Sampling
+from rlaif.ports.answers import Asking
+from rlaif.ports.chat import (
+    ChatModel,
+    Failure,
+    GenerateRequest,
+    OnAnswer,
+    OptionLogprobs,
+    OptionRequest,
+    Sampling,
+    Usage,
+)
 from rlaif.ports.reporter import Silent
+from rlaif.records.answer import Answer
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.prompt import Message
 from rlaif.records.store import AnswerStore
+from tests.ports.asked import FakeChat
 
 SAMPLING = Sampling(1.0, 8)
 
 
-class Critic:
-    """Counts what it is asked; fails on texts that hold `bad` while `broken`."""
+@pytest.fixture
+def store(tmp_path: Path) -> AnswerStore:
+    return AnswerStore(tmp_path / "s.sqlite")
 
-    spec = "fake:model"
-    digest = "d"
+
+class Breaking(FakeChat):
+    """Fails on texts that hold `bad` while `broken`."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        super().__init__(
+            lambda text: "planted" if self.broken and "bad" in text else (-0.1, -2.5),
+            lambda r: Failure("planted") if self.broken and "bad" in r.messages[0].content else f"text {r.seed}",
+        )
         self.broken = True
 
-    def option_logprobs(self, requests: Sequence[OptionRequest]) -> list[OptionLogprobs | Failure]:
-        self.asked += [r.messages[0].content for r in requests]
-        return [
-            Failure("planted") if self.broken and "bad" in r.messages[0].content else OptionLogprobs((-0.1, -2.5))
-            for r in requests
-        ]
 
-    def generate(self, requests: Sequence[GenerateRequest], sampling: Sampling) -> list[Generation | Failure]:
-        self.asked += [r.messages[0].content for r in requests]
-        return [
-            Failure("planted")
-            if self.broken and "bad" in r.messages[0].content
-            else Generation(f"text {r.seed}", True, 2)
-            for r in requests
-        ]
-
-    def close(self) -> None:
-        return None
+def asking(model: ChatModel, store: AnswerStore, limit: float = 0.5) -> Asking:
+    return Asking(model, store, Silent(), what="test", max_failure_rate=limit)
 
 
-def questions(*texts: str) -> list[Question]:
-    return [Question(f"pair-{t}", "kind", 0, "ab", [Message(role="user", content=t)]) for t in texts]
+def option(text: str, *options: str) -> OptionRequest:
+    return OptionRequest([Message(role="user", content=text)], options or ("A", "B"))
 
 
-def ask(critic: Critic, store: AnswerStore, *texts: str, limit: float = 0.5) -> list[str]:
-    judged, _ = answers.judgements(critic, questions(*texts), store, Silent(), what="test", max_failure_rate=limit)
-    assert [j.pair_id for j in judged] == [f"pair-{t}" for t in texts]
-    return [j.status for j in judged]
+def ask(model: ChatModel, store: AnswerStore, *texts: str) -> list[Answer]:
+    return asking(model, store).options([option(text) for text in texts])
 
 
-def test_stored_answers_are_not_asked_again_and_failures_are(tmp_path: Path) -> None:
-    critic, store = Critic(), AnswerStore(tmp_path / "s.sqlite")
-    assert ask(critic, store, "one", "bad", "two") == ["ok", "failed", "ok"]
-    critic.asked.clear()
-    critic.broken = False
-    assert ask(critic, store, "one", "bad", "two", "three") == ["ok"] * 4
-    assert critic.asked == ["bad", "three"]
+def test_stored_answers_are_not_asked_again_and_failures_are(store: AnswerStore) -> None:
+    model = Breaking()
+    assert [a.reason for a in ask(model, store, "one", "bad", "two")] == [None, "planted", None]
+    model.asked.clear()
+    model.broken = False
+    again = asking(model, store)
+    assert all(a.logprobs == (-0.1, -2.5) for a in again.options([option(t) for t in ("one", "bad", "two", "three")]))
+    assert model.asked == ["bad", "three"]
+    assert (again.cached, again.asked, again.failed) == (2, 2, 0)
 
 
-def test_answers_survive_a_stage_that_stops(tmp_path: Path) -> None:
-    critic, store = Critic(), AnswerStore(tmp_path / "s.sqlite")
-    with pytest.raises(RunHalted, match=r"2 of 3 failed, more than the allowed 10%.*planted"):
-        ask(critic, store, "one", "bad 1", "bad 2", limit=0.1)
-    assert len(store) == 3
+def test_a_text_that_comes_twice_is_asked_once(store: AnswerStore) -> None:
+    model = FakeChat()
+    assert len(ask(model, store, "one", "two", "one")) == 3
+    assert model.asked == ["one", "two"]
 
 
-def test_chunks_do_not_depend_on_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "CHUNK", 2)
-    critic, store = Critic(), AnswerStore(tmp_path / "s.sqlite")
-    sizes: list[int] = []
-    original = critic.option_logprobs
-
-    def counting(requests: Sequence[OptionRequest]) -> list[OptionLogprobs | Failure]:
-        sizes.append(len(requests))
-        return original(requests)
-
-    monkeypatch.setattr(critic, "option_logprobs", counting)
-    ask(critic, store, "a", "b")
-    ask(critic, store, "a", "b", "c", "d", "e")
-    assert sizes == [2, 2, 1]
-
-
-def test_another_critic_is_another_answer(tmp_path: Path) -> None:
-    critic, store = Critic(), AnswerStore(tmp_path / "s.sqlite")
-    ask(critic, store, "one")
-    other = Critic()
+def test_the_whole_conversation_the_options_and_the_weights_are_the_question(store: AnswerStore) -> None:
+    model = FakeChat()
+    ask(model, store, "one")
+    asking(model, store).options([option("one", "Yes", "No")])
+    opened = OptionRequest([Message(role="system", content="x"), Message(role="user", content="one")], ("A", "B"))
+    asking(model, store).options([opened])
+    assert model.asked == ["one"] * 3
+    other = FakeChat()
     other.digest = "other weights"
     ask(other, store, "one")
     assert other.asked == ["one"]
-    moved = Critic()
-    moved.spec = "fake:elsewhere/model"  # the same weights in another folder
+    moved = FakeChat(spec="fake:elsewhere/model")  # the same weights in another folder
     ask(moved, store, "one")
     assert moved.asked == []
 
 
-def test_generations_keep_their_failure(tmp_path: Path) -> None:
-    critic, store = Critic(), AnswerStore(tmp_path / "s.sqlite")
+def test_an_engine_that_is_paid_has_each_answer_stored_as_it_comes(store: AnswerStore) -> None:
+    class Paid(FakeChat):
+        def option_logprobs(
+            self, requests: Sequence[OptionRequest], on_answer: OnAnswer | None = None
+        ) -> list[OptionLogprobs | Failure]:
+            assert on_answer is not None
+            for index in (2, 0):
+                on_answer(index, OptionLogprobs((-0.5, -1.0), Usage(7, 1)))
+            raise ConnectionError("the rest never came")
+
+    with pytest.raises(ConnectionError):
+        ask(Paid(), store, "one", "two", "three")
+    model = FakeChat()
+    found = ask(model, store, "one", "two", "three")
+    assert model.asked == ["two"]
+    assert [a.logprobs for a in found] == [(-0.5, -1.0), (-0.1, -2.5), (-0.5, -1.0)]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_a_failure(store: AnswerStore, value: float) -> None:
+    (answer,) = ask(FakeChat(lambda text: (-0.5, value)), store, "one")
+    assert answer.logprobs is None and answer.reason is not None and "not finite" in answer.reason
+
+
+def test_too_many_failures_stop(store: AnswerStore) -> None:
+    tally = asking(FakeChat(), store, limit=0.1)
+    tally.count_failures(1, 10, "planted")
+    with pytest.raises(RunHalted, match=r"2 of 10 failed, more than the allowed 10%.*planted"):
+        tally.count_failures(2, 10, "planted")
+
+
+def test_generations_keep_their_failure(store: AnswerStore) -> None:
+    model = Breaking()
     requests = [GenerateRequest([Message(role="user", content=t)], seed) for seed, t in enumerate(["one", "bad"])]
-    first = answers.generations(critic, requests, SAMPLING, store, Silent(), what="t", max_failure_rate=1.0)
+    first = answers.generations(model, requests, SAMPLING, store, Silent(), what="t", max_failure_rate=1.0)
     assert [(w.text, w.reason) for w in first] == [("text 0", None), (None, "planted")]
-    critic.broken = False
-    critic.asked.clear()
-    again = answers.generations(critic, requests, SAMPLING, store, Silent(), what="t")
+    model.broken = False
+    model.asked.clear()
+    again = answers.generations(model, requests, SAMPLING, store, Silent(), what="t")
     assert [w.text for w in again] == ["text 0", "text 1"]
-    assert critic.asked == ["bad"]
+    assert model.asked == ["bad"]
     with pytest.raises(RunHalted, match="1 of 2 failed"):
-        critic.broken = True
-        answers.generations(critic, requests, SAMPLING._replace(max_tokens=9), store, Silent(), what="t")
+        model.broken = True
+        answers.generations(model, requests, SAMPLING._replace(max_tokens=9), store, Silent(), what="t")
 
 
-def test_a_damaged_answer_is_named(tmp_path: Path) -> None:
-    critic, store = Critic(), AnswerStore(tmp_path / "s.sqlite")
-    ask(critic, store, "one")
-    (question,) = questions("one")
-    store.put({question.key("fake@d"): '{"status": "ok"}'})
+def test_blocks_of_generations_do_not_depend_on_what_is_stored(
+    store: AnswerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "BLOCK", 2)
+    requests = [GenerateRequest([Message(role="user", content=t)], 0) for t in "abcde"]
+    whole, resumed = FakeChat(), FakeChat()
+    answers.generations(whole, requests, SAMPLING, AnswerStore(store.path.with_name("w")), Silent(), what="t")
+    answers.generations(resumed, requests[:2], SAMPLING, store, Silent(), what="t")
+    answers.generations(resumed, requests, SAMPLING, store, Silent(), what="t")
+    assert resumed.asked == whole.asked == list("abcde")
+
+
+def test_a_damaged_answer_is_named(store: AnswerStore) -> None:
+    model = FakeChat()
+    ask(model, store, "one")
+    store.put({asking(model, store).option_key(option("one")): '{"status": "ok"}'})
     with pytest.raises(InputError, match=r"s\.sqlite: damaged answer"):
-        ask(critic, store, "one")
+        ask(model, store, "one")

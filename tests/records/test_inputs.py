@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rlaif.records.errors import InputError
-from rlaif.records.inputs import read_pairs, read_prompts
+from rlaif.records.inputs import iterate_pairs, read_pairs, read_prompts
 
 
 def write(folder: Path, *rows: Any) -> str:
@@ -31,6 +31,38 @@ def test_trl_conversational_rows(tmp_path: Path) -> None:
     }
     (pair,) = read_pairs(write(tmp_path, row))
     assert (pair.responses, pair.preferred, pair.id) == (("good", "bad"), 0, "row-1")
+
+
+def test_several_responses_make_a_pair_of_every_two(tmp_path: Path) -> None:
+    path = write(tmp_path, {"id": "x", "prompt": "q", "responses": ["a", "b", "a", "c"]})
+    found = {pair.id: pair.responses for pair in read_pairs(path)}
+    assert found == {  # two that are the same text are no pair
+        "x:0-1": ("a", "b"),
+        "x:0-3": ("a", "c"),
+        "x:1-2": ("b", "a"),
+        "x:1-3": ("b", "c"),
+        "x:2-3": ("a", "c"),
+    }
+    some = [pair.id for pair in iterate_pairs(path, most=2, seed=1)]
+    assert len(some) <= 2 and set(some) <= set(found)
+    assert some == [pair.id for pair in iterate_pairs(path, most=2, seed=1)]
+
+
+def test_ultrafeedback_completions(tmp_path: Path) -> None:
+    """As published: an instruction, and completions with their models and ratings beside the response."""
+    completions: list[Any] = [{"model": m, "response": f"by {m}", "annotations": {}} for m in ("x", "y", "z")]
+    row = {"source": "evol", "instruction": "Do it.", "models": ["x", "y", "z"], "completions": completions}
+    pairs = read_pairs(write(tmp_path, row))
+    assert [p.responses for p in pairs] == [("by x", "by y"), ("by x", "by z"), ("by y", "by z")]
+    assert {p.messages[0].content for p in pairs} == {"Do it."}
+    assert pairs[0].id == "row-1:0-1"
+    (two,) = read_pairs(write(tmp_path, row | {"completions": completions[:2]}))
+    assert (two.id, two.responses) == ("row-1", ("by x", "by y"))
+
+
+def test_a_limit_counts_rows(tmp_path: Path) -> None:
+    path = write(tmp_path, *[{"prompt": f"q{i}", "responses": ["a", "b", "c"]} for i in range(3)])
+    assert len(read_pairs(path, limit=2)) == 6
 
 
 def test_transcripts_share_their_prefix(tmp_path: Path) -> None:
@@ -64,9 +96,12 @@ def test_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "q", "responses": ["a"]}], r"in\.jsonl:1: responses: .*exactly two.*found 1"),
+        ([{"prompt": "q", "responses": ["a"]}], r"in\.jsonl:1: responses: .*two responses or more, found 1"),
         ([{"prompt": "q", "responses": "ab"}], "no list"),
         ([{"prompt": "q", "responses": ["a", 3]}], r"responses\[1\].*must be text"),
+        ([{"prompt": "q", "responses": ["a", "b", None]}], r"responses\[2\].*must be text"),
+        ([{"responses": ["a", "b", "c"]}], "prompt: a prompt must be text"),
+        ([{"id": "x", "prompt": "q", "responses": ["a", "b", "c"]}] * 2, "'x:0-1' occurs twice"),
         ([{"question": "q"}], "this row is no pair: it has question"),
         ([{"prompt": "", "responses": ["a", "b"]}], "prompt: a prompt must be text"),
         ([{"prompt": [{"role": "robot", "content": "x"}], "responses": ["a", "b"]}], "message is malformed"),

@@ -21,6 +21,7 @@ LIGHT_PARTS = (
     "pipeline",
     "terminal",
     "standalone",
+    "attack",
     "summary",
     "cli",
 )

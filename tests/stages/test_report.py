@@ -33,6 +33,8 @@ def evaluation(start: ModelEvaluation, final: ModelEvaluation, *, kl: float = 3.
 LABELS = LabelSummary(
     count=100,
     labelled=100,
+    abstained=0,
+    failures={},
     failed_judgements=0,
     judgements=800,
     ties=0,
@@ -41,6 +43,8 @@ LABELS = LabelSummary(
     flagged=0,
     mean_confidence=0.9,
     skipped_identical=0,
+    escalated=0,
+    canaries={},
 )
 REWARD = RewardSummary(
     train_pairs=90,

@@ -8,8 +8,18 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rlaif.engines.chat.choices import drawn
 from rlaif.ports import registry
-from rlaif.ports.chat import Failure, GenerateRequest, Generation, OptionLogprobs, OptionRequest, Sampling
+from rlaif.ports.chat import (
+    Failure,
+    GenerateRequest,
+    Generation,
+    OnAnswer,
+    OptionLogprobs,
+    OptionRequest,
+    Reading,
+    Sampling,
+)
 
 Script = Callable[..., Any]
 
@@ -18,8 +28,8 @@ class ScriptedChat:
     """Answers by calling `function(messages, options)` of the reference `module:function`.
 
     Asked for options, the function returns a probability above 0 for each, with a sum of at most 1; asked for a
-    completion, with None for options, the text. Whatever it raises becomes a failure with that reason. It should
-    depend on its arguments alone; the seed and the sampling mean nothing to it.
+    completion, with None for options, the text; asked for one of several choices, as for options. Whatever it raises
+    becomes a failure with that reason. It should depend on its arguments alone; seed and sampling draw among choices.
 
     Args:
         model: `module:function`.
@@ -29,6 +39,9 @@ class ScriptedChat:
         InputError: the reference cannot be imported.
     """
 
+    reading: Reading = "logprobs"
+    block = 256
+
     def __init__(self, model: str, **options: Any) -> None:
         self._function: Script = registry.function(model)
         self.spec = f"scripted:{model}"
@@ -36,13 +49,17 @@ class ScriptedChat:
         source = inspect.getsource(module) if module else ""
         self.digest = hashlib.sha256(f"{model}\0{source}".encode()).hexdigest()
 
-    def option_logprobs(self, requests: Sequence[OptionRequest]) -> list[OptionLogprobs | Failure]:
+    def option_logprobs(
+        self, requests: Sequence[OptionRequest], on_answer: OnAnswer | None = None
+    ) -> list[OptionLogprobs | Failure]:
         """See `ChatModel`."""
         return [self._options(request) for request in requests]
 
-    def generate(self, requests: Sequence[GenerateRequest], sampling: Sampling) -> list[Generation | Failure]:
+    def generate(
+        self, requests: Sequence[GenerateRequest], sampling: Sampling, on_answer: OnAnswer | None = None
+    ) -> list[Generation | Failure]:
         """See `ChatModel`. Words stand for tokens."""
-        return [self._text(request) for request in requests]
+        return [self._choice(r, sampling) if r.choices else self._text(r) for r in requests]
 
     def close(self) -> None:
         """Nothing to free."""
@@ -56,6 +73,10 @@ class ScriptedChat:
         if not fits or math.fsum(probabilities) > 1 + 1e-9:
             return Failure(f"the script gave {probabilities} for the options {', '.join(request.options)}")
         return OptionLogprobs(tuple(min(0.0, math.log(p)) for p in probabilities))
+
+    def _choice(self, request: GenerateRequest, sampling: Sampling) -> Generation | Failure:
+        read = self._options(OptionRequest(request.messages, request.choices))
+        return read if isinstance(read, Failure) else drawn(request, read.logprobs, sampling.temperature)
 
     def _text(self, request: GenerateRequest) -> Generation | Failure:
         try:

@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlaif.engines import tokens
 from rlaif.engines.chat.hf import HfChat
+from rlaif.engines.chat.local import _Tree
 from rlaif.engines.chat.scripted import ScriptedChat
 from rlaif.ports.chat import ChatModel, Failure, GenerateRequest, OptionLogprobs, OptionRequest, Sampling
 from rlaif.records.errors import InputError
@@ -76,8 +77,8 @@ def test_padding_changes_no_answer(tmp_path: Path) -> None:
 def test_the_probabilities_of_an_options_spellings_add_up(hf_chat: HfChat, monkeypatch: pytest.MonkeyPatch) -> None:
     """P(A) is that of the token "A" and that of the token " A", each of which can be read alone."""
     (both,) = hf_chat.option_logprobs([ask("Hi", "A")])
-    ((bare, spaced),) = tokens.option_token_ids(tiny_tokenizer(), ("A",))
-    monkeypatch.setattr(hf_chat, "_spellings", {("A",): ((bare,),), ("B",): ((spaced,),)})
+    ((bare, spaced),) = tokens.option_spellings(tiny_tokenizer(), ("A",))
+    monkeypatch.setattr(hf_chat, "_trees", {("A",): _Tree.of(((bare,),)), ("B",): _Tree.of(((spaced,),))})
     parts = [probability(answer) for answer in hf_chat.option_logprobs([ask("Hi", "A"), ask("Hi", "B")])]
     assert min(parts) > 1e-5
     assert probability(both) == pytest.approx(sum(parts), abs=1e-7)
@@ -112,11 +113,6 @@ def test_text_that_cannot_be_tokenised_fails_alone(hf_chat: ChatModel) -> None:
     before, failed, after = hf_chat.option_logprobs([ask("Hi", "A", "B"), broken, ask("Ho", "A", "B")])
     assert isinstance(failed, Failure) and "surrogate" in failed.reason
     assert isinstance(before, OptionLogprobs) and isinstance(after, OptionLogprobs)
-
-
-def test_an_option_of_several_tokens_is_refused(hf_chat: ChatModel) -> None:
-    with pytest.raises(InputError, match="Certainly"):
-        hf_chat.option_logprobs([ask("Hi", "Certainly", "No")])
 
 
 def test_a_folder_without_safetensors_is_an_input_error(untied_folder: Path, tmp_path: Path) -> None:
