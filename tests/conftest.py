@@ -8,6 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared-cores", deadline=None)  # what takes long here waits for a core
+settings.load_profile("shared-cores")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,7 +37,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what this machine has no engine or browser for."""
+    """Skip, with the reason, what this machine has no engine or browser for; the slow ones go first, so that with two
+    processes none waits alone for a long test at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     reasons = {}
     if importlib.util.find_spec("vllm") is None:
         reasons["vllm"] = "vLLM is not installed (make setup says why)"

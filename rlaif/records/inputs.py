@@ -27,6 +27,9 @@ TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
 PAIR_SHAPES = "prompt+responses, prompt+chosen+rejected, chosen+rejected transcripts, or text_correct+text_incorrect"
 
 
+RESERVED = "canary:"  # ids of pairs that rlaif puts beside real ones
+
+
 class Row(NamedTuple):
     """One raw row and where it stands."""
 
@@ -82,6 +85,10 @@ def iterate_pairs(
     seen: set[str] = set()
     for row in islice(raw_rows(reference), limit):
         for pair in _pairs(row, most, seed):
+            if pair.id.startswith(RESERVED):
+                raise row.fault(
+                    f"the id {pair.id!r} is one of rlaif's own", f"begin it with something else than {RESERVED}"
+                )
             if pair.id in seen:
                 fix = "give every row its own id, or none any"
                 raise row.fault(f"the id {pair.id!r} occurs twice", fix, "id")

@@ -24,7 +24,7 @@ from rlaif.ports.answers import Asking, share
 from rlaif.ports.budget import Budget, BudgetSpent
 from rlaif.ports.engines import Engines
 from rlaif.ports.judging import Reading
-from rlaif.records import files, label_table, seeds
+from rlaif.records import files, label_table, seeds, shipped
 from rlaif.records.constitution import Constitution, Principle
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.inputs import iterate_pairs
@@ -335,7 +335,12 @@ def _panel(config: Config, engines: Engines, inputs: Inputs, store: AnswerStore)
         asking = Asking(model, store, engines.reporter, what=what, max_failure_rate=rate)
         return asking, Reading(mode, config.samples, config.rationales, config.rationale_tokens)
 
-    voters = [seat(spec, "pairs") for spec in (inputs.critic, *config.more_critics)]
+    specs = [inputs.critic, *config.more_critics]
+    if twice := {spec for spec in specs if specs.count(spec) > 1}:
+        raise InputError(
+            f"the critic {twice.pop()!r} is named twice", fix="name it once; its weight is in critic_weights"
+        )
+    voters = [seat(spec, "pairs") for spec in specs]
     return Panel(voters, seat(config.escalate, "escalated pairs") if config.escalate else None, engines.budget)
 
 
@@ -386,7 +391,9 @@ def _pairs(config: Config, inputs: Inputs) -> Iterator[Pair]:
 
 
 def _key(about: LabelFolder, inputs: Inputs) -> str:
-    return files.content_hash(about.model_dump(mode="json"), inputs.lineage.parents, inputs.limit)
+    """Everything that the table comes from, the prompt templates included: another version of them asks anew."""
+    asked = files.file_digest(shipped.folder("prompts") / "critic")
+    return files.content_hash(about.model_dump(mode="json"), inputs.lineage.parents, inputs.limit, asked)
 
 
 def _digests(folder: Path) -> dict[str, str]:
