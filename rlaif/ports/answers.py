@@ -38,6 +38,10 @@ T = TypeVar("T")
 OnAnswer = Callable[[int, OptionLogprobs | Generation | Failure], None]
 
 
+class NotStored(Exception):
+    """An answer that is not in the store, while nothing may be asked."""
+
+
 class Asking:
     """One model, asked through a store, with a running tally of what it came to."""
 
@@ -56,6 +60,7 @@ class Asking:
         )
         self.cached = self.asked = self.failed = 0
         self.usage = Usage()
+        self.stored_only = False  # ask nothing, and raise NotStored where an answer is not there
         self._said: set[str] = set()
         self._what = what
         self._store = store
@@ -152,6 +157,8 @@ class Asking:
             if key not in known:
                 first_row.setdefault(key, row)
         missing = list(first_row.values())
+        if missing and self.stored_only:
+            raise NotStored
         self.cached += len(keys) - len(missing)
         if missing:
             stored: set[str] = set()

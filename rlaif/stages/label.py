@@ -9,7 +9,7 @@ whose finding then stands alone; where its budget is spent, the label that was t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +19,10 @@ from rlaif.critique.calibrate import Calibration, fit_temperature
 from rlaif.critique.canaries import canaries, kind_of
 from rlaif.critique.compare import Question, questions
 from rlaif.critique.fuse import Sources
-from rlaif.ports import judging
-from rlaif.ports.answers import Asking, share
-from rlaif.ports.budget import Budget, BudgetSpent
+from rlaif.ports.answers import share
+from rlaif.ports.budget import BudgetSpent
 from rlaif.ports.engines import Engines
-from rlaif.ports.judging import Reading
+from rlaif.ports.panel import Panel, ask, escalate
 from rlaif.records import files, label_table, seeds, shipped
 from rlaif.records.constitution import Constitution, Principle
 from rlaif.records.errors import InputError, RunHalted
@@ -31,7 +30,7 @@ from rlaif.records.inputs import iterate_pairs
 from rlaif.records.judgement import Judgement
 from rlaif.records.label import Label
 from rlaif.records.label_table import LabelTable
-from rlaif.records.labelling import Critic, LabelFolder, Rule, Tally
+from rlaif.records.labelling import LabelFolder, Rule, Tally
 from rlaif.records.labelling import Labelling as Config
 from rlaif.records.pair import Pair
 from rlaif.records.pairing import schedule
@@ -57,18 +56,6 @@ class Inputs(NamedTuple):
     lineage: Lineage
 
 
-class Panel(NamedTuple):
-    """The critics, each with the mode in which it is asked."""
-
-    voters: list[tuple[Asking, Reading]]
-    strong: tuple[Asking, Reading] | None
-    budget: Budget | None
-
-    @property
-    def everybody(self) -> list[tuple[Asking, Reading]]:
-        return [*self.voters, *([self.strong] if self.strong else [])]
-
-
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     """Write `labels.jsonl`, `judgements.jsonl`, `canaries.jsonl`, `labelling.json`, `summary.json` and `dataset/`.
 
@@ -80,11 +67,11 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     sources = read_sources(config, inputs.seed)
     total, identical = _count(config, inputs)
     store = AnswerStore(inputs.out / "answers.sqlite")
-    panel = _panel(config, engines, inputs, store)
+    panel = Panel.assemble(config, engines, inputs.critic, store)
     about = LabelFolder(
         config=config,
         constitution=inputs.constitution,
-        critics=[_critic(asking, reading) for asking, reading in panel.everybody],
+        critics=[seat.record() for seat in panel.everybody],
         seed=inputs.seed,
     )
     table = LabelTable(inputs.out, inputs.lineage, _key(about, inputs))
@@ -221,9 +208,9 @@ def _fill(table: LabelTable, config: Config, panel: Panel, inputs: Inputs, sourc
         _add(table, config, joined, judged, pairs=len(block))
         tally = table.tally
         failed = [j.reason for j in judged if j.status == "failed"]
-        asking = panel.voters[0][0]
+        asking = panel.voters[0].asking
         asking.count_failures(tally.failed_judgements, tally.judgements, failed[-1] if failed else None)
-        others = [other for other, _ in panel.everybody[1:]]
+        others = [seat.asking for seat in panel.everybody[1:]]
         asking.progress(table.pairs, total, _rates(tally), others=others, budget=panel.budget)
 
 
@@ -244,38 +231,16 @@ def _labelled(
     """Labels of a block of pairs, and all judgements behind them in the order of the pairs."""
     asked = [list(_questions(pair, config, inputs)) for pair in pairs]
     judged: list[list[Judgement]] = [[] for _ in pairs]
-    for asking, reading in panel.voters:
-        _ask(asking, reading, asked, judged, range(len(pairs)))
+    for seat in panel.voters:
+        ask(seat, asked, judged, range(len(pairs)))
     labels = [_label(p, inputs.constitution, own, config) for p, own in zip(pairs, judged, strict=True)]
     if panel.strong is not None:
         low, high = config.unsure
         unsure = [i for i, x in enumerate(labels) if x.p is not None and low < x.p < high]
-        try:
-            _ask(*panel.strong, asked, judged, unsure)
-        except BudgetSpent as spent:
-            panel.strong[0].say_once(f"{spent}; pairs that stay unsure keep their first label")
+        escalate(panel.strong, asked, judged, unsure)
         for i in unsure:
             labels[i] = _label(pairs[i], inputs.constitution, judged[i], config)
     return labels, [j for own in judged for j in own]
-
-
-def _ask(
-    asking: Asking,
-    reading: Reading,
-    asked: Sequence[Sequence[Question]],
-    judged: Sequence[list[Judgement]],
-    rows: Iterable[int],
-) -> None:
-    """Ask one critic about some pairs of a block, and put its judgements beside theirs."""
-    owners = [row for row in rows for _ in asked[row]]
-    answers = judging.judge(asking, [asked[row][k] for row, k in _positions(owners)], reading)
-    for row, judgement in zip(owners, answers, strict=True):
-        judged[row].append(judgement)
-
-
-def _positions(owners: Sequence[int]) -> Iterator[tuple[int, int]]:
-    for row, group in groupby(owners):
-        yield from ((row, k) for k, _ in enumerate(group))
 
 
 def _questions(pair: Pair, config: Config, inputs: Inputs) -> Iterator[Question]:
@@ -325,35 +290,11 @@ def _add(
     table.add(pairs, real, lures, judged, {"canaries": counts, "escalated": table.tally.escalated + decided})
 
 
-def _panel(config: Config, engines: Engines, inputs: Inputs, store: AnswerStore) -> Panel:
-    def seat(spec: str, what: str) -> tuple[Asking, Reading]:
-        model = engines.chat(spec)
-        mode, note = judging.choose("auto" if config.mode == "score" else config.mode, model)
-        if note:
-            engines.reporter.line(note)
-        rate = config.max_failure_rate
-        asking = Asking(model, store, engines.reporter, what=what, max_failure_rate=rate)
-        return asking, Reading(mode, config.samples, config.rationales, config.rationale_tokens)
-
-    specs = [inputs.critic, *config.more_critics]
-    if twice := {spec for spec in specs if specs.count(spec) > 1}:
-        raise InputError(
-            f"the critic {twice.pop()!r} is named twice", fix="name it once; its weight is in critic_weights"
-        )
-    voters = [seat(spec, "pairs") for spec in specs]
-    return Panel(voters, seat(config.escalate, "escalated pairs") if config.escalate else None, engines.budget)
-
-
-def _critic(asking: Asking, reading: Reading) -> Critic:
-    choices = reading.mode == "votes" and asking.model.reading != "text"
-    return Critic(spec=asking.model.spec, identity=asking.identity, mode=reading.mode, choices=choices)
-
-
 def _block(config: Config, panel: Panel, inputs: Inputs) -> int:
     """Pairs that are asked about together."""
     example = Pair(id="x", messages=[{"role": "user", "content": "x"}], responses=("a", "b"))  # type: ignore[list-item]
     per_pair = max(1, sum(1 for _ in _questions(example, config, inputs)))
-    return max(1, max(asking.model.block for asking, _ in panel.everybody) // per_pair)
+    return max(1, panel.block // per_pair)
 
 
 def _count(config: Config, inputs: Inputs) -> tuple[int, int]:
