@@ -26,7 +26,7 @@ quickstart: setup
 	@$(BIN)/rlaif quickstart
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: static quick
 
@@ -37,7 +37,7 @@ static: setup
 	$(BIN)/lint-imports --no-logo
 
 quick: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not vllm"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow and not vllm"
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

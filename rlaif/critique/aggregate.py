@@ -135,7 +135,7 @@ def _vote(critic: str, principle: Principle, judgements: Sequence[Judgement], ru
     p_ab = p_ba = p = None
     values = None
     if form == "compare":
-        p_ab, p_ba = (_mean(p_first(j) for j in usable if j.order == order) for order in ORDERS)
+        p_ab, p_ba = (_mean([p_first(j) for j in usable if j.order == order]) for order in ORDERS)
         p = None if p_ab is None or p_ba is None else (p_ab + p_ba) / 2
         if p is not None and rule.clamp is not None and any(j.mode == "cot" for j in usable):
             p = min(max(p, rule.clamp[0]), rule.clamp[1])
@@ -274,6 +274,8 @@ def _weighted(entries: Sequence[tuple[float, float | None]]) -> float | None:
 
 def _mean(values: Iterable[float]) -> float | None:
     numbers = sorted(values)  # sorted: the sum does not depend on the order in which answers came
+    if len(numbers) == 1:
+        return numbers[0]
     return fmean(numbers) if numbers else None
 
 

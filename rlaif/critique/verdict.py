@@ -116,14 +116,17 @@ def distribution(judgement: Judgement) -> tuple[float, ...]:
 
 
 def p_option_a(judgement: Judgement) -> float:
-    """P(option A) of a comparison, whichever response that is."""
-    return distribution(judgement)[0]
+    """P(option A) of a comparison, whichever response that is: e^a / (e^a + e^b)."""
+    if judgement.logprobs is None:
+        return distribution(judgement)[0]
+    a, b = judgement.logprobs
+    return 1.0 / (1.0 + math.exp(min(700.0, b - a)))
 
 
 def p_first(judgement: Judgement) -> float:
     """P(the pair's first response is better): option A in order "ab", option B in order "ba"."""
-    p = distribution(judgement)
-    return p[0] if judgement.order == "ab" else p[1]
+    p = p_option_a(judgement)
+    return p if judgement.order == "ab" else 1.0 - p
 
 
 def _fault(logprobs: Sequence[float], options: int) -> str | None:

@@ -84,9 +84,10 @@ def write(folder: Path, labels: Iterable[Label], axes: Sequence[str]) -> None:
         sources: set[Source] = set()
         for label in labels:
             sources.add(label.source)
-            for name, axis in names.items():
-                if (own := row(label, axis)) is not None:
-                    written[name].add(own, test=is_test(own["prompt"]))
+            rows = {name: own for name, axis in names.items() if (own := row(label, axis)) is not None}
+            test = bool(rows) and is_test(next(iter(rows.values()))["prompt"])
+            for name, own in rows.items():
+                written[name].add(own, test=test)
         for configuration in written.values():
             configuration.close()
         (temporary / "README.md").write_text(card(written.values(), sources), encoding="utf-8")
@@ -108,7 +109,7 @@ class Configuration:
     def add(self, own: dict[str, Any], *, test: bool) -> None:
         split = "test" if test else "train"
         self.counts[split] += 1
-        self._rows[split].append(_clean(own))
+        self._rows[split].append(own)
         if len(self._rows[split]) >= ROW_GROUP:
             self._flush(split)
 
@@ -128,7 +129,10 @@ class Configuration:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{split}.parquet"
             self._writers[split] = pyarrow.parquet.ParquetWriter(path, _schema(self._columns))
-        table = pyarrow.Table.from_pylist(self._rows[split], schema=_schema(self._columns))
+        try:
+            table = pyarrow.Table.from_pylist(self._rows[split], schema=_schema(self._columns))
+        except UnicodeEncodeError:
+            table = pyarrow.Table.from_pylist([_clean(r) for r in self._rows[split]], schema=_schema(self._columns))
         self._writers[split].write_table(table)
         self._rows[split] = []
 

@@ -19,13 +19,14 @@ from rlaif.records.errors import InputError
 from rlaif.records.header import SCHEMA_VERSION, Header
 
 R = TypeVar("R", bound=Record)
+TEMPORARY = "rlaif-"  # in the names of what is being written
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed onto it when the block ends well and removed when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{TEMPORARY}")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -46,7 +47,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     leaves no folder under the name, which reads as "not finished", never as a mixture.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.{TEMPORARY}"))
     try:
         yield temporary
         temporary.chmod(0o755)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,9 +48,12 @@ class LabelTable:
     Args:
         folder: where to write.
         key: hash of everything that the labels come from; part files of another key are discarded.
+        judgements: a file of judgements that stays as it is, while labels are made from it anew.
     """
 
-    def __init__(self, folder: Path, lineage: Lineage, key: str, *, resume: bool = True) -> None:
+    def __init__(
+        self, folder: Path, lineage: Lineage, key: str, *, resume: bool = True, judgements: Path | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._key = key
@@ -59,7 +63,10 @@ class LabelTable:
         self._noted = time.monotonic()
         self._whole = True
         self._open: dict[str, IO[str]] = {}
-        for name in FILES:
+        self._growing = [name for name in FILES if name != "judgements" or judgements is None]
+        if judgements is not None:
+            shutil.copyfile(judgements, _part(folder, "judgements"))
+        for name in self._growing:
             file = _part(folder, name).open("r+" if found else "w", encoding="utf-8", errors="surrogatepass")
             if found:
                 file.truncate(found.sizes[name])
@@ -78,8 +85,9 @@ class LabelTable:
     ) -> None:
         """Add what came of the next `pairs` of the input, and set those `counts` of the tally that the caller knows."""
         self._whole = False  # an interrupt in here must not be noted as done
-        for name, rows in (("judgements", judged), ("labels", labels), ("canaries", canaries)):
-            self._open[name].writelines(f"{canonical_json(row)}\n" for row in rows)
+        rows = {"judgements": judged, "labels": labels, "canaries": canaries}
+        for name in self._growing:
+            self._open[name].writelines(f"{canonical_json(row)}\n" for row in rows[name])
         self.pairs += pairs
         self.tally = _counted(self.tally, labels, judged).model_copy(update=counts)
         self._whole = True
@@ -119,8 +127,9 @@ class LabelTable:
 
     def discard(self) -> None:
         """Forget the part files, so that failures among them are asked again."""
-        for name, file in self._open.items():
+        for file in self._open.values():
             file.close()
+        for name in FILES:
             _part(self._folder, name).unlink(missing_ok=True)
         (self._folder / "progress.json").unlink(missing_ok=True)
 

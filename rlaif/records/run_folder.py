@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import IO
 
@@ -11,8 +13,10 @@ from pydantic import Field, ValidationError
 
 from rlaif.records.base import Record
 from rlaif.records.errors import InputError
-from rlaif.records.files import canonical_json, content_hash, file_digest, write_text
+from rlaif.records.files import TEMPORARY, canonical_json, content_hash, file_digest, write_text
 from rlaif.records.header import SCHEMA_VERSION
+
+UNFINISHED = re.compile(rf"\..+\.{TEMPORARY}[a-z0-9_]{{8}}(\.old)?")
 
 
 class StageEntry(Record):
@@ -46,6 +50,7 @@ class RunFolder:
             self._lock.close()
             fix = "wait for it, stop it, or give another folder with --out"
             raise InputError("another rlaif process is using this run folder", file=path, fix=fix) from None
+        self._sweep()
         self.manifest = self._read_manifest()
 
     @property
@@ -75,6 +80,12 @@ class RunFolder:
 
     def close(self) -> None:
         self._lock.close()
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was still writing under a temporary name (see `files.atomic_path`)."""
+        for path in sorted(self.path.rglob(".*")):
+            if UNFINISHED.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _read_manifest(self) -> Manifest:
         if not self.manifest_path.exists():

@@ -110,7 +110,7 @@ def relabel(folder: Path, out: Path, constitution: Constitution | None, rule: Ru
     sources = read_sources(about.config, about.seed)
     digests = {**_digests(folder), **source_digests(about.config.sources)}
     lineage = Lineage(files.content_hash(about.config.model_dump(), about.constitution.model_dump()), digests)
-    table = LabelTable(out, lineage, "", resume=False)
+    table = LabelTable(out, lineage, "", resume=False, judgements=folder / "judgements.jsonl")
     try:
         for pair, rows, usable in _judged(folder, about):
             label = _label(pair, about.constitution, usable, about.config)
@@ -120,8 +120,9 @@ def relabel(folder: Path, out: Path, constitution: Constitution | None, rule: Ru
     except BaseException:
         table.discard()
         raise
-    before = files.iterate_rows(folder / "labels.jsonl", Label, "labels")
-    table.add(0, sources.rest(label.pair for label in before if label.constitution is not None), [], [])
+    if about.config.sources:
+        before = files.iterate_rows(folder / "labels.jsonl", Label, "labels")
+        table.add(0, sources.rest(label.pair for label in before if label.constitution is not None), [], [])
     return table.finish(about, files.read_json(folder / "summary.json", LabelSummary).skipped_identical)
 
 
@@ -195,7 +196,11 @@ def _judged(folder: Path, about: LabelFolder) -> Iterator[tuple[Pair, list[Judge
         pair = next((label.pair for label in old[kind_of(pair_id) is not None]), None)
         if pair is None or pair.id != pair_id:
             raise InputError(f"judgements and labels part at {pair_id!r}", file=folder, fix="label again with --fresh")
-        yield pair, rows, [j.model_copy(update={"principle_id": ids[j.principle]}) for j in rows if j.principle in ids]
+        known = [j for j in rows if j.principle in ids]
+        # A principle of the same words may have another id by now.
+        same = all(j.principle_id == ids[j.principle] for j in known)
+        usable = known if same else [j.model_copy(update={"principle_id": ids[j.principle]}) for j in known]
+        yield pair, rows, usable
 
 
 def _fill(table: LabelTable, config: Config, panel: Panel, inputs: Inputs, sources: Sources, total: int) -> None:

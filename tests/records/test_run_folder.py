@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,21 @@ def test_finished_means_the_key_and_the_bytes(tmp_path: Path) -> None:
     assert not again.finished("stage", "key")
     (tmp_path / "stage" / "out").unlink()
     assert not again.finished("stage", "key")
+
+
+def test_what_a_killed_process_left_half_written_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from rlaif.records.files import atomic_folder, atomic_path\n"
+        "with atomic_folder(Path(sys.argv[1]) / 'dataset') as a, atomic_path(Path(sys.argv[1]) / 'rows.jsonl') as b:\n"
+        "    (a / 'x').write_text('x'); b.write_text('y'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    subprocess.run([sys.executable, "-c", code, str(stage)], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert len(list(stage.iterdir())) == 2
+    (stage / ".notes.settings").write_text("mine")
+    RunFolder(tmp_path).close()
+    assert [p.name for p in stage.iterdir()] == [".notes.settings"]
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
