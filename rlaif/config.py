@@ -6,9 +6,7 @@ stage; unknown keys, wrong types and settings that the chosen algorithm does not
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -16,6 +14,7 @@ from rlaif.ports import registry
 from rlaif.ports.budget import parse_price
 from rlaif.records import shipped, strict_yaml
 from rlaif.records.errors import InputError
+from rlaif.records.overrides import apply
 from rlaif.records.settings import Settings
 from rlaif.stages.evaluate import Config as EvaluateConfig
 from rlaif.stages.label import Config as LabelConfig
@@ -94,27 +93,6 @@ def named(reference: str) -> Path:
     """A run file's path: as given, or the shipped one of that name in `examples/runs/`."""
     shipped_file = shipped.folder("examples") / "runs" / f"{reference}.yaml"
     return shipped_file if "/" not in reference and shipped_file.is_file() else Path(reference)
-
-
-def apply(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key of the file's data, for example `policy.updates=20`. A value that is not JSON is text.
-
-    Raises:
-        InputError: it is not KEY=VALUE, or leads through something that is not a section.
-    """
-    key, equals, text = override.partition("=")
-    parts = key.split(".")
-    if not equals or not all(parts):
-        raise InputError(f"{override!r} is not KEY=VALUE", fix="write for example --set policy.updates=20")
-    place: Any = data
-    for part in parts[:-1]:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
-            raise InputError(f"{key!r} leads through a plain value", fix="name a key inside a section", field=key)
-    try:
-        place[parts[-1]] = json.loads(text)
-    except json.JSONDecodeError:
-        place[parts[-1]] = text
 
 
 def _spec(document: strict_yaml.Document, text: str, field: str) -> str:

@@ -27,6 +27,7 @@ from rlaif.records.inputs import iterate_pairs, read_pairs
 from rlaif.records.label import Label
 from rlaif.records.label_table import describe
 from rlaif.records.labelling import Rule
+from rlaif.records.overrides import apply
 from rlaif.records.pair import Pair
 from rlaif.records.prompt import Message
 from rlaif.records.run_folder import RunFolder
@@ -44,8 +45,6 @@ EXAMPLE = Pair(
 
 def label_config(critics: Sequence[str], options: dict[str, Any], sets: Sequence[str]) -> label.Config:
     """The label section from flags, `--set key=value` included. What is None keeps its default."""
-    from rlaif.config import apply
-
     data: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if len(critics) > 1:
         data["more_critics"] = [str(registry.checked_spec(c, field="--critic")) for c in critics[1:]]
@@ -126,8 +125,6 @@ def relabel(
         InputError: the folder holds no labels; a key is no part of the rule; no principle was asked about; no
             temperature can be fitted.
     """
-    from rlaif.config import apply
-
     data: dict[str, Any] = {"sources": list(sources)} if sources else {}
     for override in sets:
         apply(data, override)
@@ -168,8 +165,6 @@ def export(folder: Path, out: Path, kind: str, keep: Keep, axis: str | None, rep
 
 def reward_config(backbone: str, from_scratch: bool, sets: list[str]) -> reward.Config:
     """The reward section from flags: `--set epochs=3`."""
-    from rlaif.config import apply
-
     data: dict[str, Any] = {"backbone": backbone, "from_scratch": from_scratch}
     for override in sets:
         apply(data, override)

@@ -46,6 +46,7 @@ def label(
     *,
     principles: Sequence[Principle] | None = None,
     deciding: str | None = None,
+    flags: list[str] | None = None,
 ) -> Label:
     """The label of one pair from all judgements of it (any order of the sequence gives the same label).
 
@@ -53,6 +54,7 @@ def label(
         rule: clamp, abstention, temperature, critics' weights.
         principles: those that were to be asked, where not all were.
         deciding: a critic whose finding stands alone where it has one, as the last step of a cascade.
+        flags: the pair's flags, where they are known already.
     """
     rule = rule or Rule()
     chosen = list(constitution.principles if principles is None else principles)
@@ -82,7 +84,7 @@ def label(
         else [],
         order_consistent=_order_consistent(votes),
         position_bias=fmean(sorted(p_option_a(j) for j in used)) - 0.5 if used else None,
-        flags=flags_of(pair),
+        flags=flags_of(pair) if flags is None else flags,
     )
 
 

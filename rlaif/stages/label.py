@@ -112,9 +112,9 @@ def relabel(folder: Path, out: Path, constitution: Constitution | None, rule: Ru
     lineage = Lineage(files.content_hash(about.config.model_dump(), about.constitution.model_dump()), digests)
     table = LabelTable(out, lineage, "", resume=False, judgements=folder / "judgements.jsonl")
     try:
-        for pair, rows, usable in _judged(folder, about):
-            label = _label(pair, about.constitution, usable, about.config)
-            is_canary = kind_of(pair.id) is not None
+        for old, rows, usable in _judged(folder, about):
+            label = _label(old.pair, about.constitution, usable, about.config, flags=old.flags)
+            is_canary = kind_of(old.pair.id) is not None
             joined = label if is_canary else sources.join(label, about.config.critic_weights)
             _add(table, about.config, [joined], rows, pairs=int(not is_canary))
     except BaseException:
@@ -140,10 +140,11 @@ def fit(folder: Path, constitution: Constitution | None, rule: Rule | None, gold
         source = SourceFile("human", gold, 1.0)
         choices.add(source, read_source(source, most=about.config.most_pairs, seed=about.seed))
     known = []
-    for pair, _, usable in _judged(folder, about):
+    for old, _, usable in _judged(folder, about):
+        pair = old.pair
         chosen = choices.choice(pair) if gold is not None else None if pair.preferred is None else 1.0 - pair.preferred
         if chosen is not None and kind_of(pair.id) is None:
-            label = _label(pair, about.constitution, usable, plain)
+            label = _label(pair, about.constitution, usable, plain, flags=old.flags)
             known += [] if label.p is None else [(label.p, chosen)]
     return fit_temperature(known)
 
@@ -182,8 +183,8 @@ def _changed(folder: Path, constitution: Constitution | None, rule: Rule | None)
     return about.model_copy(update={"config": config, "constitution": wanted})
 
 
-def _judged(folder: Path, about: LabelFolder) -> Iterator[tuple[Pair, list[Judgement], list[Judgement]]]:
-    """Pairs and canaries of a folder, with all judgements of each, and those that the constitution still asks for."""
+def _judged(folder: Path, about: LabelFolder) -> Iterator[tuple[Label, list[Judgement], list[Judgement]]]:
+    """Labels of pairs and canaries of a folder, with all judgements of each and those that are still asked for."""
     ids = {p.content_hash: p.id for p in about.constitution.principles}
     old = {
         is_canary: files.iterate_rows(folder / f"{name}.jsonl", Label, name)
@@ -193,14 +194,14 @@ def _judged(folder: Path, about: LabelFolder) -> Iterator[tuple[Pair, list[Judge
         files.iterate_rows(folder / "judgements.jsonl", Judgement, "judgements"), key=lambda j: j.pair_id
     ):
         rows = list(group)
-        pair = next((label.pair for label in old[kind_of(pair_id) is not None]), None)
-        if pair is None or pair.id != pair_id:
+        label = next(old[kind_of(pair_id) is not None], None)
+        if label is None or label.pair.id != pair_id:
             raise InputError(f"judgements and labels part at {pair_id!r}", file=folder, fix="label again with --fresh")
         known = [j for j in rows if j.principle in ids]
         # A principle of the same words may have another id by now.
         same = all(j.principle_id == ids[j.principle] for j in known)
         usable = known if same else [j.model_copy(update={"principle_id": ids[j.principle]}) for j in known]
-        yield pair, rows, usable
+        yield label, rows, usable
 
 
 def _fill(table: LabelTable, config: Config, panel: Panel, inputs: Inputs, sources: Sources, total: int) -> None:
@@ -272,12 +273,20 @@ def _principles(pair: Pair, constitution: Constitution, config: Config, seed: in
     return [constitution.principles[-1]]
 
 
-def _label(pair: Pair, constitution: Constitution, judged: Sequence[Judgement], config: Config) -> Label:
+def _label(
+    pair: Pair,
+    constitution: Constitution,
+    judged: Sequence[Judgement],
+    config: Config,
+    flags: list[str] | None = None,
+) -> Label:
     principles = constitution.principles
     if config.principles == "one":  # the one that was asked about: other weights might draw another
         asked = {j.principle_id for j in judged}
         principles = [p for p in principles if p.id in asked]
-    return aggregate.label(pair, constitution, judged, config, principles=principles, deciding=config.escalate)
+    return aggregate.label(
+        pair, constitution, judged, config, principles=principles, deciding=config.escalate, flags=flags
+    )
 
 
 def _add(
