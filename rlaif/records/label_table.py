@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from rlaif.records import dataset
 from rlaif.records.base import Record
-from rlaif.records.files import canonical_json, iterate_rows, write_text
+from rlaif.records.files import canonical_json, iterate_rows, row_json, write_text
 from rlaif.records.judgement import Judgement
 from rlaif.records.label import Label
 from rlaif.records.labelling import LabelFolder, Tally
@@ -87,7 +87,7 @@ class LabelTable:
         self._whole = False  # an interrupt in here must not be noted as done
         rows = {"judgements": judged, "labels": labels, "canaries": canaries}
         for name in self._growing:
-            self._open[name].writelines(f"{canonical_json(row)}\n" for row in rows[name])
+            self._open[name].writelines(f"{row_json(row)}\n" for row in rows[name])
         self.pairs += pairs
         self.tally = _counted(self.tally, labels, judged).model_copy(update=counts)
         self._whole = True
