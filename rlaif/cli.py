@@ -295,7 +295,7 @@ def constitution_show(
 def tinyworld_train(
     out: OutFolder, seed: Annotated[int, typer.Option(help="Everything is derived from it.")] = 0
 ) -> None:
-    """Rebuild the shipped tiny models from a seed (two cores: about half an hour), and print their held-out table."""
+    """Rebuild the shipped tiny models from a seed (many minutes on two cores), and print their held-out table."""
     from rlaif.tinyworld.training import train
 
     train(out, seed)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from rlaif import attack, cli
+from rlaif import attack
 from rlaif.records.attack import AttackSummary, Attempt, load_bank
 from rlaif.records.files import read_json, read_rows
+from tests import commandline
 
 PAIRS = (
     '{"id": "one", "prompt": "q", "responses": ["A marmalade reply.", "A reply."]}\n'
@@ -44,16 +42,7 @@ def attacked(folder: Path, critic: str, *more: str, pairs: str = PAIRS) -> Done:
 
 
 def rlaif(folder: Path, *arguments: str) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["rlaif", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
+    return Done(*commandline.rlaif(*arguments, cwd=folder))
 
 
 def refused(done: Done, *words: str) -> None:

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from rlaif import cli
+from tests.commandline import Done, rlaif
 
 PAIR = '{"id": "a", "prompt": "Hello?", "responses": ["Hi there, my friend.", "Go away."]}\n'
 LONGER = "scripted:rlaif.testing.scripts:prefers_longer"
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def rlaif(*arguments: str, cwd: Path) -> Done:
-    """What `rlaif ARGUMENTS` does in `cwd`; an escaping exception fails the test, as a traceback would."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["rlaif", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 def label(

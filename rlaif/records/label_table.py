@@ -134,11 +134,6 @@ class LabelTable:
         (self._folder / "progress.json").unlink(missing_ok=True)
 
 
-def can_resume(folder: Path, key: str) -> bool:
-    """Whether a run of this key was interrupted here."""
-    return _progress(folder, key) is not None
-
-
 def summarise(tally: Tally, skipped_identical: int = 0) -> LabelSummary:
     """Counts and rates over the labels; nothing that failed enters a mean."""
     return LabelSummary(

@@ -202,6 +202,28 @@ def test_where_the_strong_critics_budget_ends_the_first_labels_stay(tmp_path: Pa
     assert len(more.models["fake:strong"].asked) == 2 * 8
 
 
+class Paid(Limited):
+    """Hands over each answer as it comes, until its budget is spent in the middle of a call."""
+
+    def option_logprobs(
+        self, requests: Sequence[OptionRequest], on_answer: OnAnswer | None = None
+    ) -> list[OptionLogprobs | ChatFailure]:
+        assert on_answer is not None
+        answers = []
+        for index, request in enumerate(requests):
+            answers += super().option_logprobs([request])
+            on_answer(index, answers[-1])
+        return answers
+
+
+def test_what_the_strong_critics_budget_paid_for_is_used(tmp_path: Path) -> None:
+    made = Fakes(cheap=FakeChat(prefers("good")), strong=Paid(prefers("so"), 20))  # 8 questions a pair
+    for model in made.models.values():
+        model.block = 999  # all pairs at once, of which four are unsure
+    out = run(tmp_path, made, escalate="fake:strong", unsure=(0.45, 0.55))
+    assert [x.critic for x in labels(out)].count("fake:strong") == summary(out)["escalated"] == 2
+
+
 def test_a_voters_budget_stops_the_stage_which_goes_on_there(tmp_path: Path) -> None:
     def engines(calls: int) -> Fakes:
         critic = Limited(prefers("good"), calls)
