@@ -3,8 +3,10 @@
     Rollouts         what the rollout engine sampled
     Scored           + what the trainer thinks of it: log-probabilities, one score a row
     Valued           + the value model's estimates, for algorithms that train one
+    Costed           Valued + a cost a row and the estimates of the cost's value model
     AdvantageBatch   Scored + what an algorithm without values makes of it: advantages, importance weights
     TrainBatch       Valued + what PPO makes of it: advantages, returns, importance weights
+    ConstrainedBatch Costed + TrainBatch + returns of the cost
 
 Dimensions: B rows, P prompt tokens, T completion tokens. Prompts are padded on the left and completions on the right,
 so that the last column of the prompt is always the token before the first column of the completion.
@@ -197,6 +199,11 @@ class Scored(Rollouts):
         """This with the value model's estimates."""
         return Valued(**_tensors(self, Scored), values_BT=values_BT)
 
+    def costed(self, *, values_BT: Tensor, costs_B: Tensor, cost_values_BT: Tensor) -> Costed:
+        """This with both value models' estimates and the costs."""
+        own = {"values_BT": values_BT, "costs_B": costs_B, "cost_values_BT": cost_values_BT}
+        return Costed(**_tensors(self, Scored), **own)
+
     def advantage_batch(self, *, advantages_BT: Tensor, importance_BT: Tensor) -> AdvantageBatch:
         """This with an algorithm's advantages; see `AdvantageBatch` for the fields."""
         return AdvantageBatch(**_tensors(self, Scored), advantages_BT=advantages_BT, importance_BT=importance_BT)
@@ -215,6 +222,30 @@ class Valued(Scored):
         """This with the algorithm's targets; see `TrainBatch` for the fields."""
         return TrainBatch(
             **_tensors(self, Valued), advantages_BT=advantages_BT, returns_BT=returns_BT, importance_BT=importance_BT
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Costed(Valued):
+    """Valued rollouts with a second, separate objective, which a constraint is on.
+
+    costs_B: the cost of each response as the cost model says it, above 0 for harm.
+    cost_values_BT: the estimate of the cost's value model before the first step on this batch, without gradient.
+    """
+
+    costs_B: Tensor
+    cost_values_BT: Tensor
+
+    def constrained_batch(
+        self, *, advantages_BT: Tensor, returns_BT: Tensor, cost_returns_BT: Tensor, importance_BT: Tensor
+    ) -> ConstrainedBatch:
+        """This with the algorithm's targets; see `ConstrainedBatch` for the fields."""
+        return ConstrainedBatch(
+            **_tensors(self, Costed),
+            advantages_BT=advantages_BT,
+            returns_BT=returns_BT,
+            cost_returns_BT=cost_returns_BT,
+            importance_BT=importance_BT,
         )
 
 
@@ -242,3 +273,13 @@ class TrainBatch(Valued):
     advantages_BT: Tensor
     returns_BT: Tensor
     importance_BT: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ConstrainedBatch(Costed, TrainBatch):
+    """A `TrainBatch` whose advantages are of reward and cost together, as the multiplier weighs them.
+
+    cost_returns_BT: targets of the cost's value model.
+    """
+
+    cost_returns_BT: Tensor

@@ -240,6 +240,11 @@ def _check_settings(document: strict_yaml.Document, config: RunConfig) -> None:
         except InputError as error:
             error.field = f"{field}.{error.field}" if error.field else field
             raise
+    needs_cost = "cost_values" in registry.load("algorithm", config.policy.algorithm).NEEDS
+    if config.cost is None and (needs_cost or any(term.kind == "cost" for term in config.policy.rewards)):
+        what = f"the algorithm {config.policy.algorithm}" if needs_cost else "the reward term `cost`"
+        fix = "add a section such as cost: {axis: harmless}"
+        raise document.error(f"{what} needs a cost model", fix=fix, field="policy.algorithm")
     try:
         check_batch(config.policy, registry.load("algorithm", config.policy.algorithm).Config(**config.policy.settings))
     except InputError as error:

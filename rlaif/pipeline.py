@@ -140,6 +140,7 @@ def _policy(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
         prompts=folder / "prompts/train.jsonl",
         model=str(folder / "sft/model"),
         reward=str(folder / "reward/model"),
+        cost=str(folder / "cost/model") if plan.config.cost else None,
         constitution=plan.constitution,
         critic=plan.config.critic,
         seed=plan.config.seed,
@@ -261,7 +262,7 @@ STAGES = (
     ),
     Stage(
         "policy",
-        ("prompts/train.jsonl", "sft/model", "reward/model"),
+        ("prompts/train.jsonl", "sft/model", "reward/model", "cost/model"),
         lambda p: (p.config.policy.model_dump(), p.config.seed, _direct_critic(p)),
         _policy,
     ),
@@ -343,7 +344,7 @@ def execute(
 
 def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Timing:
     shapes = stage.shapes(plan)
-    parents = {name: folder.digest(name) for name in stage.needs}
+    parents = {name: folder.digest(name) for name in stage.needs if name.split("/")[0] in names_of(plan.config)}
     key = folder.stage_key(shapes, parents)
     if folder.finished(stage.name, key):
         engines.reporter.line(f"{stage.name}: finished before, nothing to do")

@@ -2,10 +2,13 @@
 
 The settings are those of the literature; where sources differ:
 - the score falls on the last kept token, not one slot after it (N+, TRL);
-- a completion without end of sequence has `missing_eos_penalty` subtracted (TRL), not its score replaced (N+);
+- a completion without end of sequence has `missing_eos_penalty` subtracted (TRL); `missing_eos: replace` puts its
+  negative in the place of the score (N+);
 - advantages are whitened once per batch with the biased variance (N+), not per minibatch inside the loss (Ziegler);
 - token means are over the whole minibatch (Ziegler), not means of means over micro-batches;
-- no entropy bonus: the KL penalty already holds the policy near a reference with entropy.
+- no entropy bonus: the KL penalty already holds the policy near a reference with entropy;
+- nothing is clamped (OpenRLHF: log-ratios, KL and scores): a number out of bounds is a fault, and is not made to look
+  like a large one.
 
 Ziegler: arXiv 1909.08593. N+: arXiv 2403.17031. PPO: arXiv 1707.06347.
 """
@@ -13,15 +16,17 @@ Ziegler: arXiv 1909.08593. N+: arXiv 2403.17031. PPO: arXiv 1707.06347.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from rlaif.batches import TrainBatch, Valued, require_finite
+from rlaif.batches import Scored, TrainBatch, Valued, require_finite
 from rlaif.formulas import advantages, kl, losses, masked, shaping
+from rlaif.ports.algorithm import Sampler
 from rlaif.ports.learner import VALUES
 
+SAMPLER: Sampler = "policy"
 NEEDS = VALUES
 
 
@@ -52,6 +57,12 @@ class Config(BaseModel):
     kl_horizon: float = Field(default=10_000, gt=0, description="episodes over which the coefficient adapts")
     missing_eos_penalty: float = Field(
         default=1.0, ge=0, description="subtracted from the score of an unfinished completion"
+    )
+    missing_eos: Literal["subtract", "replace"] = Field(
+        default="subtract", description="the penalty is subtracted from that score, or its negative replaces it"
+    )
+    whiten_rewards: bool = Field(
+        default=False, description="scale rewards per token to variance 1 over the batch, their mean kept"
     )
     importance_cap: float = Field(
         default=2.0, gt=0, description="cap of the weights pi_old/mu for the engine's samples"
@@ -101,9 +112,8 @@ def start(config: Config) -> dict[str, float]:
 
 def prepare(scored: Valued, config: Config, state: Mapping[str, float]) -> TrainBatch:
     """Rewards per token, advantages, returns and importance weights; once per batch, before the first step on it."""
-    keep_BT, coefficient = scored.keep_BT, state["kl_coefficient"]
-    scores_B = shaping.penalise_unfinished(scored.scores_B, scored.finished_B, config.missing_eos_penalty)
-    rewards_BT = shaping.token_rewards(scored.logprobs_BT, scored.ref_logprobs_BT, scores_B, keep_BT, coefficient)
+    keep_BT = scored.keep_BT
+    rewards_BT = token_rewards(scored, config, state["kl_coefficient"])
     advantages_BT, returns_BT = advantages.gae(rewards_BT, scored.values_BT, keep_BT, config.gamma, config.lam)
     if config.whiten_advantages:  # after the returns, which must keep their scale
         advantages_BT = masked.whiten(advantages_BT, keep_BT)
@@ -111,6 +121,18 @@ def prepare(scored: Valued, config: Config, state: Mapping[str, float]) -> Train
         scored.logprobs_BT, scored.engine_logprobs_BT, keep_BT, cap=config.importance_cap
     )
     return scored.train_batch(advantages_BT=advantages_BT, returns_BT=returns_BT, importance_BT=importance_BT)
+
+
+def token_rewards(scored: Scored, config: Config, coefficient: float) -> Tensor:
+    """-coefficient * k1 a token, and at the last one the score, under the rule for completions that did not end."""
+    finished_B, penalty = scored.finished_B, config.missing_eos_penalty
+    if config.missing_eos == "replace":
+        scores_B = shaping.replace_unfinished(scored.scores_B, finished_B, -penalty)
+    else:
+        scores_B = shaping.penalise_unfinished(scored.scores_B, finished_B, penalty)
+    keep_BT = scored.keep_BT
+    rewards_BT = shaping.token_rewards(scored.logprobs_BT, scored.ref_logprobs_BT, scores_B, keep_BT, coefficient)
+    return masked.whiten(rewards_BT, keep_BT, shift_mean=False) if config.whiten_rewards else rewards_BT
 
 
 def observe(batch: TrainBatch) -> Observed:
@@ -181,7 +203,11 @@ def after_step(state: Mapping[str, float], observed: Observed, episodes: int, co
         observed: of the batch just learnt from.
         episodes: its rows.
     """
+    return {"kl_coefficient": next_coefficient(state["kl_coefficient"], observed.kl, episodes, config)}
+
+
+def next_coefficient(coefficient: float, observed_kl: float, episodes: int, config: Config) -> float:
+    """The KL coefficient for the next batch."""
     if config.kl_target is None:
-        return dict(state)
-    coefficient, target = state["kl_coefficient"], config.kl_target
-    return {"kl_coefficient": kl.adaptive_coefficient(coefficient, observed.kl, target, episodes, config.kl_horizon)}
+        return coefficient
+    return kl.adaptive_coefficient(coefficient, observed_kl, config.kl_target, episodes, config.kl_horizon)

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from rlaif.batches import AdvantageBatch, Scored, require_finite
 from rlaif.formulas import advantages, kl, losses, masked, shaping
+from rlaif.ports.algorithm import Sampler
 from rlaif.ports.learner import Need
 
+SAMPLER: Sampler = "policy"
 NEEDS: tuple[Need, ...] = ()
 
 

@@ -26,8 +26,10 @@ from torch import Tensor
 
 from rlaif.batches import Scored, require_finite
 from rlaif.formulas import masked, shaping
+from rlaif.ports.algorithm import Sampler
 from rlaif.ports.learner import Need
 
+SAMPLER: Sampler = "policy"
 NEEDS: tuple[Need, ...] = ("reference_kl",)
 
 

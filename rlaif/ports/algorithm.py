@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rlaif.ports.learner import Need
 
@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from rlaif.batches import Scored
 
 
+Sampler = Literal["policy", "reference"]
+
+
 class Algorithm(Protocol):
     """What such a module holds.
 
+    SAMPLER: who draws the samples: the policy as it is, or for ever the reference that it started from.
     NEEDS: what the learner computes for the loss besides log-probabilities: `values` gives it `values_BT`, and
-        `prepare` a batch with values; `reference_kl` gives it `reference_kl_BT`.
+        `prepare` a batch with values; `cost_values`, beside `values`, gives it `cost_values_BT`, and `prepare` a batch
+        with costs and their values; `reference_kl` gives it `reference_kl_BT`.
     Config: the settings model; has `epochs` and `minibatches`, and `group_size` where it wants several samples of each
         prompt, which then stand next to each other in every batch.
     """
 
+    SAMPLER: Sampler
     NEEDS: tuple[Need, ...]
     Config: type[Any]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rlaif.batches import Rollouts
 
-Need = Literal["values", "reference_kl"]
+Need = Literal["values", "cost_values", "reference_kl"]
 VALUES: tuple[Need, ...] = ("values",)
 
 
@@ -139,10 +139,11 @@ class Likelihood(Protocol):
 
 
 class PolicyLearner(Protocol):
-    """Policy, frozen reference and, where the algorithm needs one, value model, with one optimiser step per minibatch.
+    """Policy, frozen reference and the value models that the algorithm needs, with one optimiser step per minibatch.
     `loss(rows, logprobs_BT, tokens=..., **needed)` gives a micro-batch's share, with `total` and `stats`. What is
     (B, T) goes with the completions' tokens: their log-probability; by need `values_BT`, the value of the state before
-    each; `reference_kl_BT`, KL(reference || policy) in nats over the whole vocabulary in that state."""
+    each, and `cost_values_BT`, the same of the cost; `reference_kl_BT`, KL(reference || policy) in nats over the whole
+    vocabulary in that state."""
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]: ...
 
@@ -155,7 +156,9 @@ class PolicyLearner(Protocol):
 
     def reference_logprobs(self, rollouts: Rollouts) -> torch.Tensor: ...  # (B, T), no gradient
 
-    def values(self, rollouts: Rollouts) -> torch.Tensor: ...  # (B, T), no gradient; only where they are needed
+    def values(self, rollouts: Rollouts) -> dict[str, torch.Tensor]:
+        """By name, what is needed of `values_BT` and `cost_values_BT`, without gradient."""
+        ...
 
     def step(self, batch: Rollouts, loss: Callable[..., Any]) -> dict[str, float]: ...
 

@@ -40,6 +40,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "threads": {"torch": "rlaif.engines.threads:use"},
     "algorithm": {
         "ppo": "rlaif.algorithms.ppo",
+        "ppo_lagrangian": "rlaif.algorithms.ppo_lagrangian",
         "rloo": "rlaif.algorithms.rloo",
         "superhf": "rlaif.algorithms.superhf",
     },

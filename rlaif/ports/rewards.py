@@ -20,26 +20,36 @@ from rlaif.ports.learner import Conversation, RewardScorer
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
 from rlaif.records.prompt import Prompt
-from rlaif.records.rewards import CriticTerm, FunctionTerm, ModelTerm, RewardTerm
+from rlaif.records.rewards import CostTerm, CriticTerm, FunctionTerm, LengthTerm, ModelTerm, RewardTerm
 from rlaif.records.store import AnswerStore
 
 
 class Reply(NamedTuple):
-    """A response and the prompt that it answers."""
+    """A response and the prompt that it answers; `tokens` counts the response's, EOS included."""
 
     prompt: Prompt
     text: str
+    tokens: int
 
 
 class Scores(NamedTuple):
-    """The weighted sum of the terms for each response, and every term by name; None where something is missing."""
+    """The weighted sum of the terms for each response, and every term by name; None where something is missing.
+    `costs` is what a constraint is on, where there is one: never part of the sum by itself."""
 
     totals: list[float | None]
     terms: dict[str, list[float | None]]
+    costs: list[float] | None
+
+
+class Models(NamedTuple):
+    """Folders of the scalar models that the run has trained; no cost model in most runs."""
+
+    reward: str
+    cost: str | None
 
 
 class Critic(NamedTuple):
-    """The run's critic and what it judges by. `store` is where its answers are kept."""
+    """The critic of the run, and what it or another one judges responses by; `store` is where answers are kept."""
 
     spec: str
     constitution: Constitution
@@ -58,14 +68,24 @@ class Rewards:
     """All terms of a run's reward.
 
     Args:
-        model: folder of the reward model; it is loaded only if a term asks for it.
+        models: each is loaded only where a term, or a constraint, asks for it.
+        constrained: score the costs too.
 
     Raises:
         InputError: a model or function cannot be loaded.
     """
 
-    def __init__(self, terms: Sequence[RewardTerm], engines: Engines, model: str, critic: Critic) -> None:
-        self._terms = [(term, _scorer(term, engines, model, critic)) for term in terms]
+    def __init__(
+        self,
+        terms: Sequence[RewardTerm],
+        engines: Engines,
+        models: Models,
+        critic: Critic,
+        *,
+        constrained: bool = False,
+    ) -> None:
+        self._terms = [(term, _scorer(term, engines, models, critic)) for term in terms]
+        self._cost = _cost_scorer(engines, models) if constrained else None
 
     def score(self, replies: Sequence[Reply]) -> Scores:
         """Every term of every response.
@@ -80,7 +100,7 @@ class Rewards:
         for own in zip(*found.values(), strict=True):
             known = [weight * value for weight, value in zip(weights, own, strict=True) if value is not None]
             totals.append(sum(known) if len(known) == len(own) else None)
-        return Scores(totals, found)
+        return Scores(totals, found, None if self._cost is None else self._cost.score(replies))
 
     def close(self) -> None:
         """Close what the terms hold open."""
@@ -88,9 +108,13 @@ class Rewards:
             scorer.close()
 
 
-def _scorer(term: RewardTerm, engines: Engines, model: str, critic: Critic) -> Scorer:
+def _scorer(term: RewardTerm, engines: Engines, models: Models, critic: Critic) -> Scorer:
     if isinstance(term, ModelTerm):
-        return ModelScorer(engines.learner("reward_scorer", model=model))
+        return ModelScorer(engines.learner("reward_scorer", model=models.reward))
+    if isinstance(term, CostTerm):
+        return _cost_scorer(engines, models)
+    if isinstance(term, LengthTerm):
+        return LengthScorer(term)
     return FunctionScorer(term) if isinstance(term, FunctionTerm) else CriticScorer(term, engines, critic)
 
 
@@ -106,13 +130,33 @@ def asks(
 
 
 class ModelScorer:
-    """The trained reward model."""
+    """A trained scalar model: the reward model or the cost model."""
 
     def __init__(self, model: RewardScorer) -> None:
         self._model = model
 
     def score(self, replies: Sequence[Reply]) -> list[float]:
         return self._model.score([Conversation(r.prompt.messages, r.text) for r in replies])
+
+    def close(self) -> None: ...
+
+
+def _cost_scorer(engines: Engines, models: Models) -> ModelScorer:
+    if models.cost is None:
+        fix = "add a section such as cost: {axis: harmless}"
+        raise InputError("the run has no cost model", fix=fix, field="cost")
+    return ModelScorer(engines.learner("reward_scorer", model=models.cost))
+
+
+class LengthScorer:
+    """Minus the share of the way from `free` to `limit` that a response has gone, at most 1."""
+
+    def __init__(self, term: LengthTerm) -> None:
+        self._term = term
+
+    def score(self, replies: Sequence[Reply]) -> list[float]:
+        free, limit = self._term.free, self._term.limit
+        return [-min(1.0, max(0.0, (r.tokens - free) / (limit - free))) for r in replies]
 
     def close(self) -> None: ...
 
@@ -147,10 +191,10 @@ class FunctionScorer:
 
 
 class CriticScorer:
-    """The run's critic, asked about each response alone."""
+    """The term's critic, or else the run's, asked about each response alone."""
 
     def __init__(self, term: CriticTerm, engines: Engines, critic: Critic) -> None:
-        model = engines.chat(critic.spec)
+        model = engines.chat(term.critic or critic.spec)
         mode, note = judging.choose("auto", model)
         if note:
             engines.reporter.line(note)

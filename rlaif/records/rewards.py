@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from rlaif.records.settings import Settings
 
@@ -26,10 +26,11 @@ class ModelTerm(Term):
 
 
 class CriticTerm(Term):
-    """Direct RLAIF (arXiv 2309.00267 §2.2): the run's critic scores every response from 1 to 10 under each principle,
-    by likelihood; the weighted mean, scaled to [-1, 1], is the reward."""
+    """Direct RLAIF (arXiv 2309.00267 §2.2): a critic scores every response from 1 to 10 under each principle, by
+    likelihood; the weighted mean, scaled to [-1, 1], is the reward."""
 
     kind: Literal["critic"] = Field(description="the critic's own score of each response")
+    critic: str | None = Field(default=None, description="SPEC of the critic that scores; the run's where not given")
     max_failure_rate: float = Field(
         default=0.05, ge=0, lt=1, description="share of failed judgements that stops the run; fewer drop their samples"
     )
@@ -50,7 +51,38 @@ class FunctionTerm(Term):
         return self.function.rpartition(":")[2]
 
 
-KINDS = ("model", "critic", "function")
+class CostTerm(Term):
+    """The cost model of the run's section `cost`, above 0 for harm; a fixed weight below 0 is the penalty that
+    PPO-Lagrangian finds by itself."""
+
+    kind: Literal["cost"] = Field(description="the trained cost model")
+    weight: float = Field(default=-1.0, description="factor of this term in the score; negative for a penalty")
+
+    @property
+    def name(self) -> str:
+        return "cost"
+
+
+class LengthTerm(Term):
+    """Length control: 0 up to `free` tokens, then linearly down to -1 at `limit` and beyond (the soft overlong
+    punishment of DAPO, arXiv 2503.14476 §3.4). It pays nobody for being short."""
+
+    kind: Literal["length"] = Field(description="a penalty on long responses")
+    free: int = Field(ge=0, description="tokens up to which length costs nothing, EOS included")
+    limit: int = Field(gt=0, description="tokens from which on it costs the whole weight")
+
+    @model_validator(mode="after")
+    def _ramp(self) -> Self:
+        if self.limit <= self.free:
+            raise ValueError(f"limit {self.limit} must be above free {self.free}", "leave some tokens between the two")
+        return self
+
+    @property
+    def name(self) -> str:
+        return "length"
+
+
+KINDS = ("model", "critic", "function", "cost", "length")
 
 
 def _known(term: Any) -> Any:
@@ -71,7 +103,9 @@ RewardTerm = Annotated[
     Annotated[
         Annotated[ModelTerm, Tag("<model>")]
         | Annotated[CriticTerm, Tag("<critic>")]
-        | Annotated[FunctionTerm, Tag("<function>")],
+        | Annotated[FunctionTerm, Tag("<function>")]
+        | Annotated[CostTerm, Tag("<cost>")]
+        | Annotated[LengthTerm, Tag("<length>")],
         Discriminator(_tag),
     ],
     BeforeValidator(_known),

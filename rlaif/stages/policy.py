@@ -9,13 +9,11 @@ a run resumed from a checkpoint draws what the uninterrupted run would have draw
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -25,12 +23,12 @@ from rlaif.ports.algorithm import Algorithm
 from rlaif.ports.asks import Ask, Range, examples, reply_length
 from rlaif.ports.chat import Sampling
 from rlaif.ports.engines import Engines
+from rlaif.ports.experience import Draw, canary, sample, term_means, whole_groups
 from rlaif.ports.learner import Optimisation, PolicyLearner
-from rlaif.ports.rewards import Critic, Reply, Rewards, Scores
-from rlaif.ports.rollout import RolloutEngine, RolloutRequest
+from rlaif.ports.rewards import Critic, Models, Rewards, Scores
 from rlaif.records import metrics, seeds
 from rlaif.records.constitution import Constitution
-from rlaif.records.errors import InputError, RunHalted
+from rlaif.records.errors import InputError
 from rlaif.records.files import atomic_folder, read_rows
 from rlaif.records.prompt import Prompt
 from rlaif.records.rewards import ModelTerm, RewardTerm, distinct
@@ -38,15 +36,15 @@ from rlaif.records.settings import Lineage, Training
 from rlaif.records.usage import Use
 
 if TYPE_CHECKING:
-    import torch
-
     from rlaif.batches import Rollouts, Scored
 
 
 class Config(Training):
     """`settings` are those of the algorithm, for example rlaif.algorithms.ppo.Config."""
 
-    algorithm: str = Field(default="ppo", description="how the policy learns: ppo, rloo or superhf")
+    algorithm: str = Field(
+        default="ppo", description="how the policy learns: ppo, ppo_lagrangian, rloo, superhf or best_of_n"
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="of the algorithm, see rlaif/algorithms/; only a run checks them, not this schema",
@@ -59,7 +57,10 @@ class Config(Training):
     batch_size: int = Field(default=64, ge=1, description="completions an update")
     temperature: float = Field(default=1.0, gt=0, description="of sampling")
     max_tokens: int = Field(default=96, ge=1, description="longest reply")
-    value_learning_rate: float = Field(default=1e-5, gt=0, description="of the value model, where there is one")
+    value_learning_rate: float = Field(default=1e-5, gt=0, description="of value models, where there are some")
+    value_network: Literal["separate", "shared"] = Field(
+        default="separate", description="values by models of their own, or by heads on the policy: less memory and time"
+    )
     canary_limit: float = Field(
         default=1e-3,
         gt=0,
@@ -72,18 +73,12 @@ class Inputs(NamedTuple):
     prompts: Path
     model: str
     reward: str
+    cost: str | None  # folder of the cost model, where the run has one
     constitution: Constitution  # by which the critic scores, where it does
     critic: str
     seed: int
     out: Path
     lineage: Lineage
-
-
-class Sampled(NamedTuple):
-    """An update's rollouts and the same as text."""
-
-    rollouts: Rollouts
-    replies: list[Reply]
 
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
@@ -102,29 +97,32 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         "policy",
         model=inputs.model,
         needs=algorithm.NEEDS,
-        value_model=inputs.reward,
+        value_models={"values": inputs.reward, **({"cost_values": inputs.cost} if inputs.cost else {})},
+        shared_values=config.value_network == "shared",
         optimisation=Optimisation.of(config, steps),
         value_learning_rate=config.value_learning_rate,
         temperature=config.temperature,
         seed=seeds.derive(inputs.seed, "value", "policy"),
     )
-    critic = Critic(inputs.critic, inputs.constitution, inputs.out / "answers.sqlite")
     actor = engines.rollout(config.engine or "auto", inputs.model)
+    draw = Draw(config.batch_size, group_size(settings), Sampling(config.temperature, config.max_tokens), inputs.seed)
     done, state = _resume(inputs.out / "checkpoint", learner, algorithm.start(settings), inputs.lineage)
     with (
-        closing(Rewards(config.rewards, engines, inputs.reward, critic)) as rewards,
+        closing(_rewards(config, engines, inputs, constrained="cost_values" in algorithm.NEEDS)) as rewards,
         engines.tracker(inputs.out, keep_until=done) as tracker,
     ):
         for update in range(done + 1, config.updates + 1):
-            actor.sync(learner.weights())
-            sampled = sample(config, group_size(settings), actor, learner, prompts, update, inputs.seed)
+            if algorithm.SAMPLER == "policy":
+                actor.sync(learner.weights())
+            sampled = sample(draw, actor, learner, prompts, update)
             scores = rewards.score(sampled.replies)
-            rollouts, totals = whole_groups(sampled.rollouts, scores.totals, group_size(settings))
-            logprobs_BT = learner.logprobs(rollouts)
-            gap = canary(rollouts, logprobs_BT, config.canary_limit, update)
+            kept = whole_groups(scores.totals, draw.group)
+            scored = view(learner, sampled.rollouts, scores, kept)
+            drawn_BT = scored.logprobs_BT if algorithm.SAMPLER == "policy" else scored.ref_logprobs_BT
+            gap = canary(scored, drawn_BT, config.canary_limit, update)
             order = seeds.derive(inputs.seed, str(update), "minibatches")
-            state, logged = learn(algorithm, settings, learner, rollouts, logprobs_BT, totals, state, order)
-            logged |= {"canary_gap": gap, **term_means(scores, len(totals))}
+            state, logged = learn(algorithm, settings, learner, scored, state, order)
+            logged |= {"canary_gap": gap, **term_means(scores, len(kept))}
             tracker.log(update, logged)
             shown: dict[str, float | str] = {k: f"{logged[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
             engines.reporter.progress(config.algorithm, update, config.updates, shown)
@@ -133,6 +131,12 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     learner.save(inputs.out / "model")
     engines.close_rollout(actor)
     return ["model", "metrics.jsonl"]
+
+
+def _rewards(config: Config, engines: Engines, inputs: Inputs, *, constrained: bool) -> Rewards:
+    critic = Critic(inputs.critic, inputs.constitution, inputs.out / "answers.sqlite")
+    models = Models(inputs.reward, inputs.cost)
+    return Rewards(config.rewards, engines, models, critic, constrained=constrained)
 
 
 def group_size(settings: Any) -> int:
@@ -156,80 +160,34 @@ def check_batch(config: Config, settings: Any) -> None:
         raise InputError(problem, fix="raise policy.batch_size, or lower minibatches", field="policy.batch_size")
 
 
-def sample(
-    config: Config,
-    group: int,
-    actor: RolloutEngine,
-    learner: PolicyLearner,
-    prompts: list[Prompt],
-    update: int,
-    seed: int,
-) -> Sampled:
-    """One update's completions, `group` a prompt. Prompts come in freshly shuffled passes over the set."""
-    from rlaif.batches import Rollouts
-
-    first = (update - 1) * config.batch_size // group
-    chosen = [prompt_at(prompts, first + number // group, seed) for number in range(config.batch_size)]
-    ids = [learner.prompt_ids(p.messages) for p in chosen]
-    requests = [
-        RolloutRequest(row, seeds.derive(seed, f"{update}/{number}", "rollout")) for number, row in enumerate(ids)
-    ]
-    drawn = actor.rollout(requests, Sampling(config.temperature, config.max_tokens))
-    rollouts = Rollouts.from_lists(
-        prompts=ids,
-        completions=[d.token_ids for d in drawn],
-        engine_logprobs=[d.logprobs for d in drawn],
-        finished=[d.finished for d in drawn],
-        pad_id=learner.pad_id,
-    )
-    replies = [learner.decode(d.token_ids) for d in drawn]
-    return Sampled(rollouts, [Reply(prompt, text) for prompt, text in zip(chosen, replies, strict=True)])
-
-
-def whole_groups(rollouts: Rollouts, totals: list[float | None], group: int) -> tuple[Rollouts, list[float]]:
-    """The samples that have a score, and the scores: one that is missing takes its whole group along, because groups
-    are compared within.
-
-    Raises:
-        RunHalted: nothing is left.
-    """
+def view(learner: PolicyLearner, rollouts: Rollouts, scores: Scores, kept: list[int]) -> Scored:
+    """The kept rows with the trainer's view of them, as rich as the algorithm needs."""
     import torch
 
-    missing = {row // group for row, total in enumerate(totals) if total is None}
-    rows = [row for row in range(len(totals)) if row // group not in missing]
-    if not rows:
-        raise RunHalted("no sample of this update has a score, because the critic failed on all; nothing was learnt")
-    scores = [total for row in rows if (total := totals[row]) is not None]
-    return (rollouts.select(torch.tensor(rows)) if missing else rollouts), scores
-
-
-def term_means(scores: Scores, kept: int) -> dict[str, float]:
-    """The mean of every term, where there are several, and how many samples were dropped, where some could be."""
-    means = {f"reward/{name}": fmean(v for v in own if v is not None) for name, own in scores.terms.items()}
-    dropped = {"dropped": float(len(scores.totals) - kept)} if "critic" in scores.terms else {}
-    return {**(means if len(means) > 1 else {}), **dropped}
+    rollouts = rollouts.select(torch.tensor(kept))
+    scored = rollouts.scored(
+        logprobs_BT=learner.logprobs(rollouts),
+        ref_logprobs_BT=learner.reference_logprobs(rollouts),
+        scores_B=torch.tensor([scores.totals[row] for row in kept], dtype=torch.float32),
+    )
+    values = learner.values(rollouts)
+    if scores.costs is not None:
+        costs_B = torch.tensor([scores.costs[row] for row in kept], dtype=torch.float32)
+        return scored.costed(costs_B=costs_B, **values)
+    return scored.valued(**values) if values else scored
 
 
 def learn(
     algorithm: Algorithm,
     settings: Any,
     learner: PolicyLearner,
-    rollouts: Rollouts,
-    logprobs_BT: torch.Tensor,
-    scores: list[float],
+    scored: Scored,
     state: dict[str, float],
     order_seed: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Scoring, preparation and optimiser steps of one update; the algorithm's next state, and what to log."""
+    """Preparation and optimiser steps of one update; the algorithm's next state, and what to log."""
     import torch
 
-    scored: Scored = rollouts.scored(
-        logprobs_BT=logprobs_BT,
-        ref_logprobs_BT=learner.reference_logprobs(rollouts),
-        scores_B=torch.tensor(scores, dtype=torch.float32),
-    )
-    if "values" in algorithm.NEEDS:
-        scored = scored.valued(learner.values(rollouts))
     batch = algorithm.prepare(scored, settings, state)
     observed = algorithm.observe(batch)
     loss = partial(algorithm.loss, config=settings)
@@ -247,7 +205,7 @@ def learn(
         **{name: value for name, value in observed._asdict().items() if value is not None},
         **{name: _over_steps(name, [s[name] for s in stats]) for name in stats[0]},
     }
-    return algorithm.after_step(state, observed, len(scores), settings), logged
+    return algorithm.after_step(state, observed, len(scored.scores_B), settings), logged
 
 
 def figures(scored: Scored) -> dict[str, float]:
@@ -272,8 +230,9 @@ def asks(config: Config, prompts: list[Prompt], model: str, critic: str, constit
     read = [p.messages for p in shown]
     reply = reply_length(config.max_tokens)
     found = [Ask("rollouts", model, Range.exactly(calls), read, {}, reply, rows, writes="rollouts")]
-    if any(term.kind == "critic" for term in config.rewards):
-        found += rewarding.asks(shown, rows, critic, constitution, calls)
+    for term in config.rewards:
+        if term.kind == "critic":
+            found += rewarding.asks(shown, rows, term.critic or critic, constitution, calls)
     return found
 
 
@@ -297,31 +256,6 @@ def uses(config: Config, rows: Sequence[metrics.Row]) -> list[Use]:
 
 def _over_steps(name: str, values: list[float]) -> float:
     return max(values) if name.endswith("_max") else sum(values) / len(values)
-
-
-def canary(rollouts: Rollouts, logprobs_BT: torch.Tensor, limit: float, update: int) -> float:
-    """The largest |log mu - log pi_old| (nats) over the fresh rollouts: 0 to rounding where the engine really holds the
-    trainer's weights.
-
-    Raises:
-        RunHalted: it is above `limit`: the engine samples from another policy than the one being trained.
-    """
-    gap = float((rollouts.engine_logprobs_BT - logprobs_BT).abs().masked_fill(~rollouts.keep_BT, 0.0).max())
-    if not gap <= limit:
-        raise RunHalted(
-            f"sync canary: at update {update} the rollout engine's log-probabilities differ from the trainer's by up "
-            f"to {gap:.3g} nats (limit {limit:.3g}), so its weights are not the policy's. Weights and samples of this "
-            "update are discarded; the last checkpoint stands. Raise policy.canary_limit only for half precision"
-        )
-    return gap
-
-
-def prompt_at(prompts: list[Prompt], position: int, seed: int) -> Prompt:
-    """The prompt at a position of an endless sequence of shuffled passes over the set."""
-    epoch, place = divmod(position, len(prompts))
-    order = list(range(len(prompts)))
-    random.Random(seeds.derive(seed, f"epoch-{epoch}", "policy")).shuffle(order)
-    return prompts[order[place]]
 
 
 def _checkpoint(folder: Path, learner: PolicyLearner, update: int, state: dict[str, float], lineage: Lineage) -> None:

@@ -232,9 +232,9 @@ def test_a_minibatch_has_the_learners_numbers_and_gradients(llama: str) -> None:
         learning_rate=1e-3, weight_decay=0, gradient_clip=1, micro_batch=2, total_steps=0, warmup_steps=0
     )
     learner = HfPolicy(
-        llama, value_model=None, optimisation=optimisation, value_learning_rate=1e-3, temperature=0.7, seed=0
+        llama, value_models={}, optimisation=optimisation, value_learning_rate=1e-3, temperature=0.7, seed=0
     )
-    value: Any = learner._value.model
+    value: Any = learner._networks["value"].model
     models = one.load(replace(CONFIG, model=llama))
     models.value.head.load_state_dict(value.head.state_dict())
     with torch.no_grad():  # so that there is a KL
@@ -246,7 +246,7 @@ def test_a_minibatch_has_the_learners_numbers_and_gradients(llama: str) -> None:
         logprobs_BT=learner.logprobs(drawn),
         ref_logprobs_BT=learner.reference_logprobs(drawn),
         scores_B=scores,
-    ).valued(learner.values(drawn))
+    ).valued(**learner.values(drawn))
     settings = package.Config(missing_eos_penalty=0.5)
     expected = package.prepare(scored, settings, {"kl_coefficient": 0.05})
     batch = one.prepare(models, samples(), scores, 0.05, CONFIG)

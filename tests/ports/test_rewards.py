@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from rlaif.ports.engines import Engines
-from rlaif.ports.rewards import Critic, Reply, Rewards
+from rlaif.ports.rewards import Critic, Models, Reply, Rewards
 from rlaif.records import constitution as constitutions
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.prompt import Message, Prompt
@@ -63,13 +63,13 @@ class Planted(Engines):
 
 
 def reply(text: str, name: str = "q1") -> Reply:
-    return Reply(Prompt(id=name, messages=[Message(role="user", content="Well?")], meta={"bonus": 10}), text)
+    return Reply(Prompt(id=name, messages=[Message(role="user", content="Well?")], meta={"bonus": 10}), text, len(text))
 
 
 def rewards(folder: Path, *terms: dict[str, Any]) -> Rewards:
     parsed = TypeAdapter(list[RewardTerm]).validate_python(list(terms))
     critic = Critic(f"scripted:{HERE}:rates", constitutions.load("hhh"), folder / "answers.sqlite")
-    return Rewards(parsed, Planted(), "its/folder", critic)
+    return Rewards(parsed, Planted(), Models("its/folder", None), critic)
 
 
 def test_terms_are_weighted_and_added_up(tmp_path: Path) -> None:
@@ -90,6 +90,16 @@ def test_the_critic_scores_by_likelihood_and_a_failure_is_no_number(tmp_path: Pa
     scores = rewards(tmp_path, {"kind": "model"}, term).score([reply("good"), reply("mute", "q2"), reply("bad")])
     assert scores.terms["critic"] == [pytest.approx(0.533333, abs=1e-6), None, pytest.approx(-1.0)]
     assert scores.totals == [pytest.approx(0.5 + 1.6, abs=1e-5), None, pytest.approx(-2.5)]
+
+
+def even(messages: Sequence[Message], options: tuple[str, ...]) -> list[float]:
+    """Every number alike: 5.5 of 10."""
+    return [1 / len(options)] * len(options)
+
+
+def test_a_term_may_name_another_critic_than_the_runs(tmp_path: Path) -> None:
+    term = {"kind": "critic", "critic": f"scripted:{HERE}:even"}
+    assert rewards(tmp_path, term).score([reply("good")]).totals == [pytest.approx(0.0, abs=1e-9)]
 
 
 def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
@@ -143,3 +153,31 @@ def test_a_term_is_there_once() -> None:
         distinct(terms)
     with pytest.raises(ValueError, match="no reward"):
         distinct([])
+
+
+def test_length_costs_nothing_at_first_and_then_up_to_the_whole_weight(tmp_path: Path) -> None:
+    term = {"kind": "length", "free": 10, "limit": 20, "weight": 0.5}
+    scores = rewards(tmp_path, term).score([reply("a" * n) for n in (1, 10, 15, 20, 300)])
+    assert scores.terms["length"] == [0.0, 0.0, -0.5, -1.0, -1.0]
+    assert scores.totals == [0.0, 0.0, -0.25, -0.5, -0.5]
+    with pytest.raises(ValidationError, match="must be above free"):
+        rewards(tmp_path, {**term, "limit": 10})
+
+
+def test_a_cost_term_needs_a_cost_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no cost model"):
+        rewards(tmp_path, {"kind": "cost"})
+
+
+def test_costs_are_scored_beside_the_terms_and_are_no_part_of_the_sum(tmp_path: Path) -> None:
+    class Both(Engines):
+        def learner(self, kind: str, **options: Any) -> Any:
+            return Halves()
+
+    terms = TypeAdapter(list[RewardTerm]).validate_python([{"kind": "cost"}])
+    critic = Critic(f"scripted:{HERE}:rates", constitutions.load("hhh"), tmp_path / "answers.sqlite")
+    own = Rewards(terms, Both(), Models("reward", "cost"), critic, constrained=True).score([reply("one two three")])
+    assert (own.totals, own.costs) == ([-1.5], [1.5])
+    plain = TypeAdapter(list[RewardTerm]).validate_python([{"kind": "model"}])
+    own = Rewards(plain, Both(), Models("reward", "cost"), critic, constrained=True).score([reply("one two three")])
+    assert (own.totals, own.costs) == ([1.5], [1.5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 import torch
 
 from rlaif import config, pipeline
-from rlaif.batches import Rollouts
 from rlaif.engines.rollout.hf import HfRollout
+from rlaif.ports import experience
 from rlaif.ports.engines import Engines
 from rlaif.ports.rewards import Reply, Rewards, Scores
 from rlaif.records import constitution as constitutions
@@ -60,6 +61,7 @@ def inputs(trained: Path, out: Path) -> policy.Inputs:
         prompts=trained / "prompts/train.jsonl",
         model=str(trained / "sft/model"),
         reward=str(trained / "reward/model"),
+        cost=None,
         constitution=constitutions.load("hhh"),
         critic="scripted:tests.judges:deaf",
         seed=3,
@@ -132,8 +134,8 @@ def test_another_config_does_not_take_the_checkpoint(trained: Path, tmp_path: Pa
 
 def test_a_pass_asks_every_prompt_once() -> None:
     prompts = [Prompt(id=str(i), messages=[Message(role="user", content=str(i))]) for i in range(7)]
-    first = [policy.prompt_at(prompts, i, seed=0).id for i in range(7)]
-    second = [policy.prompt_at(prompts, i, seed=0).id for i in range(7, 14)]
+    first = [experience.prompt_at(prompts, i, seed=0).id for i in range(7)]
+    second = [experience.prompt_at(prompts, i, seed=0).id for i in range(7, 14)]
     assert sorted(first) == sorted(second) == [str(i) for i in range(7)]
     assert first != second
 
@@ -176,11 +178,9 @@ def test_failed_judgements_past_the_rate_stop_the_run(trained: Path, tmp_path: P
 
 
 def test_a_sample_without_a_score_takes_its_group_along() -> None:
-    rollouts = Rollouts.from_lists([[1]] * 6, [[i] for i in range(6)], [[-1.0]] * 6, [True] * 6, pad_id=0)
-    kept, scores = policy.whole_groups(rollouts, [1.0, 2.0, None, 4.0, 5.0, 6.0], group=2)
-    assert kept.completion_BT.flatten().tolist() == [0, 1, 4, 5] and scores == [1, 2, 5, 6]
+    assert experience.whole_groups([1.0, 2.0, None, 4.0, 5.0, 6.0], group=2) == [0, 1, 4, 5]
     with pytest.raises(RunHalted, match="no sample"):
-        policy.whole_groups(rollouts, [1.0, 2.0, None, 4.0, 5.0, 6.0], group=6)
+        experience.whole_groups([1.0, 2.0, None, 4.0, 5.0, 6.0], group=6)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,7 @@ def test_a_batch_that_does_not_divide_is_refused(size: int, group: int, minibatc
 KINDS = {
     "rloo": {"group_size": 2, "minibatches": 2, "epochs": 2},
     "superhf": {"group_size": 4, "minibatches": 2},
+    "ppo_lagrangian": {"minibatches": 2, "multiplier_rate": 1.0, "multiplier_gain": 0.5},
 }
 
 
@@ -202,13 +203,14 @@ KINDS = {
 def test_every_algorithm_trains_and_resumes_to_the_same_bytes(trained: Path, tmp_path: Path, algorithm: str) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     chosen = settings(algorithm=algorithm, settings=KINDS[algorithm])
-    policy.run(chosen, Engines(), inputs(trained, whole))
+    cost = str(trained / "reward/model")  # any scalar model will do
+    policy.run(chosen, Engines(), inputs(trained, whole)._replace(cost=cost))
     rows = [row.values for row in metrics.read(whole / "metrics.jsonl")]
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-4) != pytest.approx(rows[-1]["kl"], abs=1e-4)
-    assert not any(name.startswith("value_") for name in rows[0])
-    dying(chosen, inputs(trained, torn), step=3)
+    assert any("value_" in name for name in rows[0]) == (algorithm == "ppo_lagrangian")
+    dying(chosen, inputs(trained, torn)._replace(cost=cost), step=3)
     assert json.loads((torn / "checkpoint/loop.json").read_text())["update"] == 2
-    policy.run(chosen, Engines(), inputs(trained, torn))
+    policy.run(chosen, Engines(), inputs(trained, torn)._replace(cost=cost))
     assert file_digest(torn / "model") == file_digest(whole / "model")
     assert (torn / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
@@ -229,3 +231,29 @@ def test_samples_of_a_group_answer_one_prompt_and_differ(trained: Path, tmp_path
     assert all(len(set(update[:4])) == len(set(update[4:])) == 1 for update in names)
     assert len({update[at] for update in names for at in (0, 4)}) == 6  # every group another prompt
     assert all(len({reply.text for reply in update[:4]}) > 1 for update in seen)
+
+
+def test_shared_values_train_and_resume_to_the_same_bytes(trained: Path, tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    chosen = settings(value_network="shared", value_learning_rate=1e-2)
+    policy.run(chosen, Engines(), inputs(trained, whole))
+    dying(chosen, inputs(trained, torn), step=3)
+    policy.run(chosen, Engines(), inputs(trained, torn))
+    assert file_digest(torn / "model") == file_digest(whole / "model")
+
+
+def test_the_multiplier_and_the_cost_are_logged_and_the_multiplier_moves_with_the_cost(
+    trained: Path, tmp_path: Path
+) -> None:
+    given = inputs(trained, tmp_path)._replace(cost=str(trained / "reward/model"))
+    below = settings(algorithm="ppo_lagrangian", settings={"limit": 100.0, "multiplier_rate": 0.1})
+    policy.run(below, Engines(), given)
+    rows = [row.values for row in metrics.read(tmp_path / "metrics.jsonl")]
+    assert rows[0]["multiplier"] == 1.0
+    assert all(late["multiplier_base"] < early["multiplier_base"] for early, late in pairwise(rows))
+    assert all("reward/cost" not in row and -50 < row["cost"] < 50 for row in rows)
+
+
+def test_without_a_cost_model_a_constraint_is_refused(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no cost model"):
+        policy.run(settings(algorithm="ppo_lagrangian"), Engines(), inputs(trained, tmp_path))

@@ -20,9 +20,15 @@ def completion_logits(model: Any, rows: Padded) -> Tensor:
     They are computed where there are completions, by the model's own forward pass, so that what some architectures do
     to them (soft caps, scales) is not lost.
     """
+    return states_and_logits(model, rows, states=False)[1]
+
+
+def states_and_logits(model: Any, rows: Padded, *, states: bool) -> tuple[Tensor | None, Tensor]:
+    """The last hidden states (B, C, D) that `completion_logits` are computed from, where they are wanted, and those."""
     C = rows.completion_BC.shape[1]
-    predicting_BCV: Tensor = model(**rows.inputs(), use_cache=False, logits_to_keep=C + 1).logits[:, -C - 1 : -1]
-    return predicting_BCV
+    found = model(**rows.inputs(), use_cache=False, logits_to_keep=C + 1, output_hidden_states=states)
+    hidden_BCD = found.hidden_states[-1][:, -C - 1 : -1] if states else None
+    return hidden_BCD, found.logits[:, -C - 1 : -1]
 
 
 def completion_logprobs(model: Any, rows: Padded, *, temperature: float) -> Tensor:

@@ -1,15 +1,18 @@
-"""The networks of policy learning: the policy, its frozen reference and, where needed, a separate value model.
+"""The networks of policy learning: the policy, its frozen reference and, where needed, value models.
 
-The value model is the reward model's body and head (N+, arXiv 2403.17031), read at every token: the value of position t
-is computed from the token before completion token t, so that it judges the state in which that token was chosen.
-Policy, reference and training passes divide logits by the same temperature, that of sampling.
+A separate value model is the reward model's body and head (N+, arXiv 2403.17031), that of the cost the cost model's; a
+shared one is a linear head on the policy's own last hidden states, whose loss the policy's body learns from too. Either
+is read at every token: the value of position t is computed from the token before completion token t, so that it judges
+the state in which that token was chosen. Policy, reference and training passes divide logits by the same temperature,
+that of sampling.
 """
 
 from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,11 @@ from torch import Tensor
 
 from rlaif.batches import Rollouts
 from rlaif.engines import tokens
-from rlaif.engines.learner.likelihood import completion_logits, completion_logprobs
-from rlaif.engines.learner.network import init_head, load_causal, load_classifier, place, save_model
+from rlaif.engines.learner.likelihood import completion_logits, completion_logprobs, states_and_logits
+from rlaif.engines.learner.network import load_causal, place, save_model
 from rlaif.engines.learner.optimiser import Loss, Trained, take_step
 from rlaif.engines.learner.rows import Padded, groups, rows_of
+from rlaif.engines.learner.value import ValueHead, ValueModel
 from rlaif.formulas.logprobs import forward_kl, of_tokens
 from rlaif.ports.learner import VALUES, Need, Optimisation
 from rlaif.records.errors import InputError
@@ -31,45 +35,18 @@ from rlaif.records.prompt import Message
 STATE = "learner.pt"
 
 
-class ValueModel(torch.nn.Module):
-    """A body and a linear head with bias, one value a token.
-
-    It starts as the reward model, `reward_bias` included, so that its value of a finished reply is about the score; or
-    from a language model's body, with the head that a reward model would start from.
-    """
-
-    def __init__(self, reference: str, *, seed: int, gradient_checkpointing: bool) -> None:
-        super().__init__()
-        model, bias, has_head = load_classifier(reference)
-        if not has_head:
-            init_head(model, seed)
-        if gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        self.body = model.base_model
-        self.head = torch.nn.Linear(model.score.in_features, 1)
-        with torch.no_grad():
-            self.head.weight.copy_(model.score.weight)
-            self.head.bias.fill_(bias)
-
-    def forward(self, rows: Padded) -> Tensor:
-        """The value of the state before each completion token, (B, C) as `rows.completion_BC`; elsewhere, anything."""
-        C = rows.completion_BC.shape[1]
-        hidden_BSD = self.body(**rows.inputs(), use_cache=False).last_hidden_state
-        values_BC: Tensor = self.head(hidden_BSD[:, -C - 1 : -1]).squeeze(-1).float()
-        return values_BC
-
-
 class HfPolicy:
     """A `PolicyLearner` over transformers.
 
     Args:
         model: folder, Hub name or shipped model that policy and reference start from.
         needs: what losses are given besides log-probabilities. Without `values`, no value model is loaded.
-        value_model: the reward model that the value model starts from, with the policy's tokenizer; None takes the
-            policy's body.
+        value_models: by need, `values` and `cost_values`, the reward or cost model that the value model starts from,
+            with the policy's tokenizer; one that is not given starts from the policy's body.
+        shared_values: heads on the policy's hidden states in the place of such models.
         optimisation: of policy and value model; `value_learning_rate` replaces its learning rate for the latter.
         temperature: that of sampling; positive.
-        seed: of the value head, where there is no reward model to take it from.
+        seed: of value heads, where there is no model to take them from.
         dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
         gradient_checkpointing: less memory, a third more computing, the same numbers.
 
@@ -81,7 +58,7 @@ class HfPolicy:
         self,
         model: str,
         *,
-        value_model: str | None,
+        value_models: Mapping[str, str],
         optimisation: Optimisation,
         value_learning_rate: float,
         temperature: float,
@@ -89,6 +66,7 @@ class HfPolicy:
         dtype: str = "auto",
         gradient_checkpointing: bool = False,
         needs: Collection[Need] = VALUES,
+        shared_values: bool = False,
     ) -> None:
         self._tokenizer = tokens.load_tokenizer(model)
         self._needs = needs
@@ -96,23 +74,25 @@ class HfPolicy:
         policy = self._placement.put(load_causal(model), gradient_checkpointing=gradient_checkpointing)
         self._reference = copy.deepcopy(policy).eval().requires_grad_(False)
         self._networks = {"policy": Trained(policy, optimisation)}
-        if "values" in needs:
-            if value_model is not None:
-                self._require_same_tokens(model, value_model)
-            value = ValueModel(value_model or model, seed=seed, gradient_checkpointing=gradient_checkpointing)
+        self._shared_values = shared_values
+        self._valued = [name for name in ("values", "cost_values") if name in needs]
+        for number, name in enumerate(self._valued):
+            value: torch.nn.Module
+            if shared_values:
+                value = ValueHead(policy.get_output_embeddings().in_features, seed=seed + number)
+            else:
+                origin = value_models.get(name, model)
+                self._require_same_tokens(model, origin)
+                value = ValueModel(origin, seed=seed + number, gradient_checkpointing=gradient_checkpointing)
             value.to(self._placement.device).train(gradient_checkpointing)
             own = optimisation._replace(learning_rate=value_learning_rate)
-            self._networks["value"] = Trained(value, own)
+            self._networks[name.removesuffix("s")] = Trained(value, own)
         self._temperature = temperature
         self._micro_batch = optimisation.micro_batch
 
     @property
     def _policy(self) -> Trained:
         return self._networks["policy"]
-
-    @property
-    def _value(self) -> Trained:
-        return self._networks["value"]
 
     @property
     def pad_id(self) -> int:
@@ -137,14 +117,15 @@ class HfPolicy:
         """The same by the policy that training started from."""
         return self._collect(rollouts, lambda part: self._logprobs(self._reference, part))
 
-    def values(self, rollouts: Rollouts) -> Tensor:
-        """The value of the state before each token (B, T), without gradient, 0 where not kept."""
-        return self._collect(rollouts, self._value.model)
+    def values(self, rollouts: Rollouts) -> dict[str, Tensor]:
+        """Of each value model, `values_BT` or `cost_values_BT`: the value of the state before each token, without
+        gradient, 0 where not kept."""
+        return {f"{name}_BT": self._collect(rollouts, partial(self._value, name)) for name in self._valued}
 
     def step(self, batch: Rollouts, loss: Callable[..., Any]) -> dict[str, float]:
         """One optimiser step of every network on `loss(rows, logprobs_BT, tokens=..., **needed)`.
 
-        Returns the loss's stats, and grad_norm and learning_rate, those of the value model after `value_`.
+        Returns the loss's stats, and grad_norm and learning_rate, those of value models after `value_`, `cost_value_`.
 
         Raises:
             RunHalted: a log-probability, value, loss or gradient is not finite; all weights are unchanged.
@@ -188,6 +169,12 @@ class HfPolicy:
             fix = "train a reward model on a backbone with the policy's tokenizer, or give no value model"
             raise InputError(problem, fix=fix)
 
+    def _value(self, name: str, part: Padded, hidden_BCD: Tensor | None = None) -> Tensor:
+        if self._shared_values and hidden_BCD is None:
+            hidden_BCD, _ = states_and_logits(self._policy.model, part, states=True)
+        values_BC: Tensor = self._networks[name.removesuffix("s")].model(part if hidden_BCD is None else hidden_BCD)
+        return values_BC
+
     def _logprobs(self, model: Any, part: Padded) -> Tensor:
         return completion_logprobs(model, part, temperature=self._temperature)
 
@@ -212,10 +199,11 @@ class HfPolicy:
     def _forward(self, part: Padded) -> dict[str, Tensor]:
         """What the loss is given, (B, C) each. The logits of these rows, (B, C, V), live no longer than their graph."""
         keep_BC, temperature = part.completion_BC, self._temperature
-        logits_BCV = completion_logits(self._policy.model, part)
+        states = self._shared_values and bool(self._valued)
+        hidden_BCD, logits_BCV = states_and_logits(self._policy.model, part, states=states)
         computed = {"logprobs": of_tokens(logits_BCV, part.token_BC, keep_BC, temperature=temperature)}
-        if "values" in self._needs:
-            computed["values"] = self._value.model(part)
+        for name in self._valued:
+            computed[name] = self._value(name, part, hidden_BCD)
         if "reference_kl" in self._needs:
             with torch.no_grad():
                 reference_BCV = completion_logits(self._reference, part)

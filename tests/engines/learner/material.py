@@ -60,7 +60,7 @@ def train_batch(learner: PolicyLearner, rows: int = 6, seed: int = 0) -> TrainBa
         finished_B=sampled.finished_B,
         logprobs_BT=logprobs_BT,
         ref_logprobs_BT=learner.reference_logprobs(sampled),
-        values_BT=learner.values(sampled),
+        **learner.values(sampled),
         scores_B=torch.linspace(-1.0, 1.0, rows),
     )
     return ppo.prepare(scored, ppo.Config(), {"kl_coefficient": 0.05})

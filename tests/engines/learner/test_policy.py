@@ -8,8 +8,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from rlaif.batches import Rollouts, require_finite
-from rlaif.engines.learner.policy import HfPolicy, ValueModel
+from rlaif.engines.learner.policy import HfPolicy
 from rlaif.engines.learner.reward import HfRewardScorer
+from rlaif.engines.learner.value import ValueModel
 from rlaif.ports.chat import Sampling
 from rlaif.ports.learner import Optimisation
 from rlaif.ports.rollout import RolloutRequest
@@ -33,7 +34,7 @@ def policy(
 ) -> HfPolicy:
     return HfPolicy(
         model,
-        value_model=value_model,
+        value_models={} if value_model is None else {"values": value_model},
         optimisation=optimisation,
         value_learning_rate=2 * optimisation.learning_rate,
         temperature=temperature,
@@ -42,7 +43,7 @@ def policy(
 
 
 def all_weights(learner: HfPolicy) -> dict[str, Tensor]:
-    policy, value = tensors(learner._policy.model), tensors(learner._value.model)
+    policy, value = tensors(learner._policy.model), tensors(learner._networks["value"].model)
     return {**{f"policy.{k}": v for k, v in policy.items()}, **{f"value.{k}": v for k, v in value.items()}}
 
 
@@ -70,8 +71,8 @@ def test_log_probabilities_are_those_of_transformers_row_by_row(untied: str, tem
 def test_a_value_is_read_at_the_token_before(untied: str, reward: str) -> None:
     learner = policy(untied, reward)
     batch = rollouts(learner)
-    values_BT = learner.values(batch)
-    value = learner._value.model
+    values_BT = learner.values(batch)["values_BT"]
+    value = learner._networks["value"].model
     assert isinstance(value, ValueModel)
     for row in range(len(batch.keep_BT)):
         prompt, completion = row_alone(batch, row)
@@ -94,13 +95,13 @@ def test_the_value_model_starts_as_the_reward_model_with_its_scale_and_shift(unt
         pad_id=0,
     )
     lengths_B = batch.keep_BT.sum(1)
-    values_B = learner.values(batch)[torch.arange(len(spelled)), lengths_B - 1]
+    values_B = learner.values(batch)["values_BT"][torch.arange(len(spelled)), lengths_B - 1]
     assert values_B.tolist() == pytest.approx(scorer.score(CONVERSATIONS), abs=1e-5)
 
 
 def test_without_a_reward_model_the_value_model_has_the_policys_body(untied: str) -> None:
     learner = policy(untied)
-    value = learner._value.model
+    value = learner._networks["value"].model
     assert isinstance(value, ValueModel)
     assert largest_difference(tensors(value.body), tensors(learner._policy.model.model)) == 0
     assert 0.05 < value.head.weight.std().item() < 0.25 and value.head.bias.item() == 0  # about 1/8
@@ -112,7 +113,7 @@ def test_micro_batches_change_nothing(untied: str, reward: str, micro_batch: int
     split = policy(untied, reward, SMALL._replace(micro_batch=micro_batch))
     batch = train_batch(whole)
     assert torch.allclose(whole.logprobs(batch), split.logprobs(batch), atol=1e-5)
-    assert torch.allclose(whole.values(batch), split.values(batch), atol=1e-5)
+    assert torch.allclose(whole.values(batch)["values_BT"], split.values(batch)["values_BT"], atol=1e-5)
     stats = [learner.step(batch, PPO_LOSS) for learner in (whole, split)]
     assert stats[0] == pytest.approx(stats[1], rel=1e-4, abs=1e-6)
     assert largest_difference(all_weights(whole), all_weights(split)) < 1e-6
@@ -130,7 +131,7 @@ def test_padding_changes_nothing(untied: str, reward: str) -> None:
         finished=[True] * (len(prompts) + 1),
         pad_id=learner.pad_id,
     )
-    for read in (learner.logprobs, learner.reference_logprobs, learner.values):
+    for read in (learner.logprobs, learner.reference_logprobs, lambda rows: learner.values(rows)["values_BT"]):
         assert torch.allclose(read(wide)[:-1, : short.keep_BT.shape[1]], read(short), atol=1e-4)
 
 
@@ -146,7 +147,7 @@ def test_the_pad_id_is_never_looked_at(untied: str, reward: str) -> None:
         finished_B=batch.finished_B,
     )
     assert torch.equal(learner.logprobs(batch), learner.logprobs(other))
-    assert torch.equal(learner.values(batch), learner.values(other))
+    assert torch.equal(learner.values(batch)["values_BT"], learner.values(other)["values_BT"])
 
 
 def test_the_ratio_is_one_before_the_first_step_and_the_reference_stays(untied: str, reward: str) -> None:
@@ -186,7 +187,7 @@ def test_gradient_checkpointing_changes_nothing(untied: str, reward: str) -> Non
     plain = policy(untied, reward)
     thrifty = HfPolicy(
         untied,
-        value_model=reward,
+        value_models={"values": reward},
         optimisation=STEADY,
         value_learning_rate=2e-3,
         temperature=0.7,
@@ -196,7 +197,7 @@ def test_gradient_checkpointing_changes_nothing(untied: str, reward: str) -> Non
     batch = train_batch(plain)
     for learner in (plain, thrifty):
         learner.step(batch, PPO_LOSS)
-    assert thrifty._value.model.training and not plain._value.model.training
+    assert thrifty._networks["value"].model.training and not plain._networks["value"].model.training
     assert largest_difference(all_weights(plain), all_weights(thrifty)) < 1e-6
 
 
@@ -269,14 +270,14 @@ def test_nan_halts_and_leaves_the_weights(untied: str, reward: str, gradient_onl
 
 def test_a_broken_policy_is_found_out_before_anything_is_learnt(untied: str, reward: str) -> None:
     learner = policy(untied, reward)
-    batch, value_before = train_batch(learner), tensors(learner._value.model)
+    batch, value_before = train_batch(learner), tensors(learner._networks["value"].model)
     with torch.no_grad():
         learner._policy.model.lm_head.weight[5] = float("nan")  # type: ignore[union-attr, operator]
     with pytest.raises(RunHalted, match="log-probability"):
         learner.step(batch, PPO_LOSS)
     with pytest.raises(RunHalted):
         require_finite("log-probability", learner.logprobs(batch), batch.keep_BT)
-    assert largest_difference(value_before, tensors(learner._value.model)) == 0
+    assert largest_difference(value_before, tensors(learner._networks["value"].model)) == 0
 
 
 def test_a_reward_model_with_other_tokens_cannot_start_the_value_model(untied: str, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ RLOO_LOSS = partial(rloo.loss, config=RLOO)
 def policy(model: str, needs: Collection[Need], optimisation: Optimisation = STEADY) -> HfPolicy:
     return HfPolicy(
         model,
-        value_model=None,
+        value_models={},
         optimisation=optimisation,
         value_learning_rate=1e-3,
         temperature=0.7,
@@ -128,3 +128,30 @@ def test_micro_batches_change_nothing(untied: str) -> None:
     stats = [[learner.step(batch, loss) for _ in range(2)][-1] for learner in (whole, split)]
     assert stats[0] == pytest.approx(stats[1], rel=1e-3, abs=1e-5)
     assert largest_difference(tensors(whole._policy.model), tensors(split._policy.model)) < 1e-6
+
+
+def test_shared_values_read_the_states_that_the_logits_come_from(untied: str) -> None:
+    learner = HfPolicy(
+        untied,
+        value_models={},
+        optimisation=STEADY,
+        value_learning_rate=1e-3,
+        temperature=0.7,
+        seed=0,
+        needs=("values", "cost_values"),
+        shared_values=True,
+    )
+    batch = rollouts(learner)
+    model = learner._networks["policy"].model
+    heads = {name: learner._networks[name.removesuffix("s")].model.score for name in ("values", "cost_values")}
+    found = learner.values(batch)
+    assert set(found) == {"values_BT", "cost_values_BT"}
+    row = 1
+    prompt = batch.prompt_BP[row][batch.prompt_keep_BP[row]].tolist()
+    completion = batch.completion_BT[row][batch.keep_BT[row]].tolist()
+    with torch.no_grad():
+        states_SD = model.model(torch.tensor([prompt + completion])).last_hidden_state[0]
+        for name, head in heads.items():
+            expected_T = head(states_SD[len(prompt) - 1 : -1]).squeeze(-1)
+            assert torch.allclose(found[f"{name}_BT"][row, : len(completion)], expected_T, atol=1e-5)
+    assert not torch.equal(found["values_BT"], found["cost_values_BT"])
