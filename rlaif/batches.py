@@ -23,19 +23,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from rlaif.records.errors import RunHalted
+from rlaif.records.errors import NotFinite
+
+R = TypeVar("R", bound="Rollouts")
 
 
 def require_finite(name: str, values: Tensor, keep: Tensor | None = None) -> None:
     """Halt if an entry of `values` (B, ...) is NaN or infinite; with a mask of the same shape, a kept entry.
 
     Raises:
-        RunHalted: names the field, the row and the value.
+        NotFinite: names the field, the row and the value.
     """
     bad = ~torch.isfinite(values)
     if keep is not None:
@@ -43,9 +45,9 @@ def require_finite(name: str, values: Tensor, keep: Tensor | None = None) -> Non
     if bool(bad.any()):
         where = tuple(int(i) for i in bad.nonzero()[0])
         token = f", token {where[1]}" if len(where) > 1 else ""
-        raise RunHalted(
-            f"{name} is {float(values[where].detach())} in row {where[0]}{token} ({int(bad.sum())} such entries)"
-        )
+        value, count = float(values[where].detach()), int(bad.sum())
+        message = f"{name} is {value} in row {where[0]}{token} ({count} such entries)"
+        raise NotFinite(message, name, values.detach().cpu())
 
 
 def merge_stats(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
@@ -58,6 +60,25 @@ def merge_stats(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
         values = torch.stack([part[name] for part in parts])
         merged[name] = float(values.amax() if name.endswith("_max") else values.sum())
     return merged
+
+
+def concatenate(batches: Sequence[R]) -> R:
+    """The rows of several batches of one type, one batch after the other, padded to the longest prompt and completion.
+
+    One batch alone is returned as it is.
+    """
+    kind = type(batches[0])
+    if len(batches) == 1:
+        return batches[0]
+    P, T = (max(getattr(batch, name).shape[1] for batch in batches) for name in ("prompt_BP", "completion_BT"))
+
+    def widened(name: str, tensor: Tensor) -> Tensor:
+        if name.endswith("_BP"):
+            return torch.nn.functional.pad(tensor, (P - tensor.shape[1], 0))
+        return torch.nn.functional.pad(tensor, (0, T - tensor.shape[1])) if name.endswith("_BT") else tensor
+
+    columns = {field.name: [widened(field.name, getattr(b, field.name)) for b in batches] for field in fields(kind)}
+    return kind(**{name: torch.cat(column) for name, column in columns.items()})
 
 
 _DTYPES: dict[str, tuple[torch.dtype, ...]] = {

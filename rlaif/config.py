@@ -24,6 +24,7 @@ from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
 from rlaif.records.inputs import prompt_source
 from rlaif.records.overrides import apply
+from rlaif.records.rewards import RewardTerm
 from rlaif.records.settings import Settings
 from rlaif.stages.audit import Config as AuditConfig
 from rlaif.stages.cost import Config as CostConfig
@@ -114,7 +115,9 @@ def load(path: str | Path, overrides: list[str] | None = None, *, algorithms: bo
             "critic": _spec(document, config.critic, "critic"),
             "engine": engine,
             "label": _label(document, config.label),
-            "policy": config.policy.model_copy(update={"engine": rollouts}),
+            "policy": config.policy.model_copy(
+                update={"engine": rollouts, "rewards": _rewards(document, config.policy.rewards)}
+            ),
         }
     )
     _check_names(document, with_engines)
@@ -158,6 +161,15 @@ def _label(document: strict_yaml.Document, config: LabelConfig) -> LabelConfig:
     critics = [_spec(document, spec, f"label.more_critics[{i}]") for i, spec in enumerate(config.more_critics)]
     strong = None if config.escalate is None else _spec(document, config.escalate, "label.escalate")
     return config.model_copy(update={"more_critics": critics, "escalate": strong})
+
+
+def _rewards(document: strict_yaml.Document, terms: list[RewardTerm]) -> list[RewardTerm]:
+    def named(index: int, term: RewardTerm) -> RewardTerm:
+        if term.kind != "critic" or term.critic is None:
+            return term
+        return term.model_copy(update={"critic": _spec(document, term.critic, f"policy.rewards[{index}].critic")})
+
+    return [named(index, term) for index, term in enumerate(terms)]
 
 
 def _engine(document: strict_yaml.Document, name: str, field: str, kind: str) -> str:
@@ -206,13 +218,24 @@ def _look_beside(data: dict[str, Any], folder: str) -> None:
         (spec, "label", "escalate"),
         (spec, "label", "more_critics"),
         (spec, "label", "critic_weights"),
+        (spec, "policy.rewards", "critic"),
         (source, "label", "sources"),
         (path, "audit", "gold"),
     )
     for resolve, section, key in places:
-        values = data.get(section) if section else data
-        if isinstance(values, dict) and key in values:
-            values[key] = _each(values[key], resolve)
+        for values in _sections(data, section):
+            if key in values:
+                values[key] = _each(values[key], resolve)
+
+
+def _sections(data: dict[str, Any], path: str) -> list[dict[str, Any]]:
+    """The mappings at a dotted path; a list stands for its items."""
+    found = [data]
+    for key in path.split(".") if path else []:
+        inner = [values.get(key) for values in found]
+        items = [item for value in inner for item in (value if isinstance(value, list) else [value])]
+        found = [item for item in items if isinstance(item, dict)]
+    return found
 
 
 def _each(value: Any, resolve: Callable[[str], str]) -> Any:

@@ -1,4 +1,4 @@
-"""The run: which stage needs what, which are finished, and what is left to do.
+"""The stages of a run: which needs what, and what it depends on.
 
 A stage's key is the hash of its settings, of everything else that shapes it, and of its parents' content. A stage whose
 key and outputs are unchanged is a no-op, so running the same command again resumes, and an edited run file recomputes
@@ -7,34 +7,20 @@ just what depends on the edit.
 
 from __future__ import annotations
 
-import json
-import shutil
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from rlaif.config import RunConfig, check_axes
-from rlaif.ports import interrupt
-from rlaif.ports.budget import Budget, parse_price
+from rlaif.config import RunConfig
 from rlaif.ports.engines import Engines
 from rlaif.ports.fitting import Check, Fitting
 from rlaif.ports.identity import identity, spec_identity
 from rlaif.ports.reporter import Reporter
 from rlaif.records import constitution as constitutions
-from rlaif.records import metrics, usage
 from rlaif.records.constitution import Constitution
-from rlaif.records.errors import InputError
-from rlaif.records.files import canonical_json, content_hash, write_text
 from rlaif.records.inputs import prompt_source
-from rlaif.records.run_folder import RunFolder
 from rlaif.records.settings import Lineage
 from rlaif.records.sources import source_digests
-from rlaif.records.store import stored_uses
-from rlaif.records.usage import RunUsage, StageUsage
 from rlaif.stages import audit, cost, evaluate, label, policy, prompts, report, revise, reward, sample, sft
 
 
@@ -150,16 +136,15 @@ def _policy(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
     return policy.run(plan.config.policy, engines, inputs)
 
 
-def _direct_critic(plan: Plan) -> Any:
-    """What the policy stage depends on where the critic itself rewards."""
-    if all(term.kind != "critic" for term in plan.config.policy.rewards):
-        return None
-    return spec_identity(plan.config.critic), constitutions.content_hash(plan.constitution)
+def _policy_shapes(plan: Plan) -> Any:
+    """A critic that rewards counts by what it holds, not by where it lies."""
+    asked = [term.critic or plan.config.critic for term in plan.config.policy.rewards if term.kind == "critic"]
+    direct = [(spec_identity(spec), constitutions.content_hash(plan.constitution)) for spec in asked]
+    return plan.config.policy.model_dump(exclude={"rewards": {"__all__": {"critic"}}}), plan.config.seed, direct or None
 
 
 def _folders(plan: Plan) -> dict[str, str]:
-    models = {"sft": plan.folder / "sft/model", "policy": plan.folder / "policy/model"}
-    return {"start": plan.config.model, **{name: str(path) for name, path in models.items()}}
+    return {"start": plan.config.model, **{name: str(plan.folder / name / "model") for name in ("sft", "policy")}}
 
 
 def _evaluate(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
@@ -169,8 +154,10 @@ def _evaluate(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list
         labels=plan.folder / "label/labels.jsonl",
         models={name: plan.spec(model) for name, model in folders.items()},
         folders=folders,
+        reward=str(plan.folder / "reward/model"),
         constitution=plan.constitution,
         critic=plan.config.critic,
+        scores=plan.config.label.mode == "score",
         seed=plan.config.seed,
         out=out,
         lineage=lineage,
@@ -263,12 +250,12 @@ STAGES = (
     Stage(
         "policy",
         ("prompts/train.jsonl", "sft/model", "reward/model", "cost/model"),
-        lambda p: (p.config.policy.model_dump(), p.config.seed, _direct_critic(p)),
+        _policy_shapes,
         _policy,
     ),
     Stage(
         "evaluate",
-        ("prompts/test.jsonl", "label/labels.jsonl", "sft/model", "policy/model"),
+        ("prompts/test.jsonl", "label/labels.jsonl", "sft/model", "reward/model", "policy/model"),
         lambda p: (
             p.config.evaluate.model_dump(),
             p.config.engine,
@@ -300,102 +287,3 @@ NAMES = tuple(stage.name for stage in STAGES)
 def names_of(config: RunConfig) -> list[str]:
     """Names of a run's stages: `cost` only where there is such a section."""
     return [name for name in NAMES if name != "cost" or config.cost is not None]
-
-
-class Timing(NamedTuple):
-    """Seconds that a stage took just now; None where it was already finished."""
-
-    stage: str
-    seconds: float | None
-
-
-def execute(
-    config: RunConfig, folder: Path, engines: Engines, *, until: str = "report", fresh: bool = False
-) -> list[Timing]:
-    """Run every stage up to and including `until` that is not finished.
-
-    Raises:
-        InputError: anything that the user supplied is wrong, or another process holds the run folder.
-        RunHalted: a stage stopped on purpose.
-    """
-    plan = Plan(config, constitutions.load(config.constitution), folder)
-    check_axes(config, plan.constitution, until)
-    run_folder = RunFolder(folder)
-    if config.threads is not None:
-        engines.use_threads(config.threads)
-    try:
-        if fresh:
-            _clear(run_folder)
-        usage.read(folder)  # a damaged one is said before anything is asked
-        write_text(folder / "config.resolved.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        price = parse_price(config.price) if config.price else None
-        engines.budget = Budget(folder / "spend.sqlite", price, config.max_cost)
-        with interrupt.draining(engines.reporter.line):
-            timings = []
-            for stage in (s for s in STAGES[: NAMES.index(until) + 1] if s.name in names_of(config)):
-                timings.append(_stage(stage, plan, run_folder, engines))
-                if stage.gate is not None:
-                    stage.gate(getattr(config, stage.name).check, folder / stage.name, engines.reporter)
-            return timings
-    finally:
-        engines.close()
-        run_folder.close()
-
-
-def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Timing:
-    shapes = stage.shapes(plan)
-    parents = {name: folder.digest(name) for name in stage.needs if name.split("/")[0] in names_of(plan.config)}
-    key = folder.stage_key(shapes, parents)
-    if folder.finished(stage.name, key):
-        engines.reporter.line(f"{stage.name}: finished before, nothing to do")
-        return Timing(stage.name, None)
-    entry = folder.manifest.stages.get(stage.name)
-    if entry is not None:
-        why = "its settings changed" if entry.config != canonical_json(shapes) else "what it depends on changed"
-        why = why if entry.key != key else "its output was changed or damaged"
-        engines.reporter.line(f"{stage.name}: {why}, running again")
-    begun = time.monotonic()
-    out = folder.path / stage.name
-    out.mkdir(exist_ok=True)
-    try:
-        outputs = stage.run(plan, engines, out, Lineage(content_hash(shapes), parents))
-        folder.finish(stage.name, key, canonical_json(shapes), [f"{stage.name}/{name}" for name in outputs])
-    except BaseException:
-        with suppress(InputError):  # of torn metrics: people must hear what stopped the stage
-            _remember(plan, stage.name, engines, time.monotonic() - begun, finished=False)
-        raise
-    seconds = time.monotonic() - begun
-    _remember(plan, stage.name, engines, seconds, finished=True)
-    return Timing(stage.name, seconds)
-
-
-def _clear(folder: RunFolder) -> None:
-    """`--fresh`: only what rlaif wrote is removed."""
-    folder.manifest_path.unlink(missing_ok=True)
-    for name in (*NAMES, "logs"):
-        shutil.rmtree(folder.path / name, ignore_errors=True)
-    folder.manifest = type(folder.manifest)()
-
-
-def _remember(plan: Plan, stage: str, engines: Engines, seconds: float, *, finished: bool) -> None:
-    """Add an attempt at a stage to `logs/usage.json`. Clocks and counts are kept apart from the artifacts, which do not
-    depend on them; this is the file's one writer."""
-    known = usage.read(plan.folder)
-    out = plan.folder / stage
-    rows = metrics.read(out / "metrics.jsonl") if (out / "metrics.jsonl").is_file() else []
-    now = StageUsage(
-        finished=finished,
-        seconds=round((known.stages[stage].seconds if stage in known.stages else 0.0) + seconds, 2),
-        disk=usage.folder_size(out),
-        steps=max((row.step for row in rows), default=0),
-        uses=[
-            *(policy.uses(plan.config.policy, rows) if stage == "policy" else []),
-            *stored_uses(out / "answers.sqlite"),
-        ],
-    )
-    dollars = None
-    if engines.budget is not None and any(engines.budget.price):
-        spending = engines.budget.summary()
-        dollars = float(spending.spent + spending.reserved)
-    written = RunUsage(dollars=dollars, stages={**known.stages, stage: now})
-    write_text(plan.folder / "logs" / "usage.json", json.dumps(written.model_dump(), indent=2) + "\n")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlaif.batches import Rollouts, Scored, TrainBatch, merge_stats, require_finite
+from rlaif.batches import Rollouts, Scored, TrainBatch, concatenate, merge_stats, require_finite
 from rlaif.records.errors import RunHalted
 
 PAD = 9
@@ -134,6 +134,24 @@ def test_select_takes_rows_of_every_field_and_keeps_the_type() -> None:
     assert batch.select(torch.tensor([True, False])).prompt_BP.tolist() == [[1, 2, 3]]
     with pytest.raises(ValueError, match="needs rows"):
         batch.select(torch.tensor([False, False]))
+
+
+def test_parts_of_different_width_make_the_batch_that_they_would_have_been() -> None:
+    first = Rollouts.from_lists([[1, 2, 3]], [[5]], [[-0.5]], [True], PAD)
+    second = Rollouts.from_lists([[4]], [[6, 7, 8]], [[-1.0, -1.5, -2.0]], [False], PAD)
+    joined, whole = concatenate([first, second]), rollouts()
+    assert torch.equal(joined.prompt_keep_BP, whole.prompt_keep_BP) and torch.equal(joined.keep_BT, whole.keep_BT)
+    assert joined.prompt_BP[whole.prompt_keep_BP].tolist() == [1, 2, 3, 4]
+    assert joined.completion_BT[whole.keep_BT].tolist() == [5, 6, 7, 8]
+    assert torch.equal(joined.engine_logprobs_BT, whole.engine_logprobs_BT)  # both are 0 where not kept
+    assert joined.finished_B.tolist() == [True, False]
+
+
+def test_joining_keeps_the_type_and_leaves_one_part_alone() -> None:
+    whole = train_batch()
+    twice = concatenate([whole, whole])
+    assert isinstance(twice, TrainBatch) and len(twice.keep_BT) == 4
+    assert concatenate([whole]) is whole
 
 
 def test_to_keeps_the_type_and_the_numbers() -> None:

@@ -128,8 +128,11 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path, monkeypatch: pytest.
         "critic_weights": {"hf:models/mine": 2.0},
         "sources": ["human=votes.jsonl@2", "human=votes.jsonl"],
     }
-    path = run_file(Path("there"), label=label, reward={"backbone": "models/mine"}, revise={"model": "hf:models/mine"})
+    rewards = [{"kind": "model"}, {"kind": "critic", "critic": "hf:models/mine"}]
+    sections = {"label": label, "policy": {"rewards": rewards}, "reward": {"backbone": "models/mine"}}
+    path = run_file(Path("there"), **sections, revise={"model": "hf:models/mine"})
     loaded = read(path)
+    assert [getattr(term, "critic", None) for term in loaded.policy.rewards] == [None, "hf:there/models/mine"]
     assert loaded.constitution == "there/own.yaml"
     assert (loaded.prompts.train, loaded.prompts.test) == ("there/train.jsonl", "there/./test.jsonl")
     assert loaded.model == loaded.reward.backbone == "there/models/mine"
@@ -151,6 +154,39 @@ def test_what_is_not_beside_the_run_file_is_looked_for_in_the_current_folder(
     path = (tmp_path / "run.yaml").rename(tmp_path / "there" / "run.yaml")
     loaded = read(path)
     assert (loaded.constitution, loaded.model, loaded.prompts.train) == ("own.yaml", "models/mine", "train.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"), [("mine", "'mine' is not a model SPEC"), ("hf:tinyworld/scores", "no model folder")]
+)
+def test_the_critic_of_a_reward_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, problem: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rewards = [{"kind": "critic", "critic": spec}]
+    with pytest.raises(InputError) as caught:
+        read(run_file(tmp_path, policy={"rewards": rewards}))
+    assert problem in caught.value.problem and caught.value.field == "policy.rewards[0].critic"
+
+
+def test_the_critic_of_a_reward_is_the_runs_where_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rlaif.ports.registry.installed", lambda module: False)
+    policy = {"rewards": [{"kind": "critic"}]}
+    path = run_file(tmp_path, policy=policy)
+    assert getattr(read(path).policy.rewards[0], "critic", "") is None
+    own = 'policy.rewards=[{"kind":"critic","critic":"auto:tinyworld/scorer"}]'
+    assert getattr(read(path, own).policy.rewards[0], "critic", "") == "hf:tinyworld/scorer"  # `auto` falls back
+
+
+@pytest.mark.parametrize("rewards", ["model", [3], {"critic": "hf:models/mine"}])
+def test_rewards_of_another_shape_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rewards: object) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        read(run_file(tmp_path, policy={"rewards": rewards}))
+    assert str(caught.value.field).startswith("policy.rewards")
 
 
 def test_names_and_absolute_paths_stay_what_they_are(tmp_path: Path) -> None:

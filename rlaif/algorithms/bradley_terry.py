@@ -3,6 +3,8 @@
 Labels come as probabilities with weights: weight 0 is an abstention, and contributes nothing at all. Soft labels put a
 floor under the loss, so what says how well a model fits is `kl_to_target`, which is 0 for a perfect one.
 
+A margin (Llama 2, arXiv 2307.09288 Eq. 2) changes what is minimised; what is reported as cross-entropy is without it.
+
 Deviation from TRL: the centring term is weighted like the label it comes with, so that it too is a weighted mean.
 """
 
@@ -24,6 +26,9 @@ class Config(BaseModel):
 
     centering_coefficient: float = Field(
         default=0.01, ge=0, description="weight of (first + second)^2, which centres scores"
+    )
+    margin: float = Field(
+        default=0.0, ge=0, description="by how much the preferred reply should be ahead at least, in units of score"
     )
 
 
@@ -64,9 +69,11 @@ def loss(
     require_finite("the score of a second response", second_B, used_B)
     first_B, second_B, p_B = (masked.fill(x, used_B) for x in (first_B, second_B, p_B))
     share_B = weight_B / weight_total
-    cross_entropy = (share_B * preference.soft_bradley_terry(first_B - second_B, p_B)).sum()
+    difference_B = first_B - second_B
+    cross_entropy = (share_B * preference.soft_bradley_terry(difference_B, p_B)).sum()
+    ahead = (share_B * preference.soft_bradley_terry(difference_B, p_B, least=config.margin)).sum()
     centering = (share_B * preference.centering(first_B, second_B)).sum()
-    total = cross_entropy + config.centering_coefficient * centering
+    total = ahead + config.centering_coefficient * centering
     kl_to_target = cross_entropy.detach() - (share_B * preference.floor(p_B)).sum()
     agreement_B = 0.5 + 0.5 * (first_B - second_B).detach().sign() * (p_B - 0.5).sign()
     stats = {

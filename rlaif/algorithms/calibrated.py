@@ -54,6 +54,7 @@ def fit(probability_N: Tensor, p_N: Tensor) -> Fit:
     held_N = torch.where(probability_N == 0.5, 0.5, torch.where(first_N, p_N, 1 - p_N))
     return Fit(
         ece=calibration.ece(confidence_N, held_N),
+        ece_equal_mass=calibration.ece(confidence_N, held_N, equal_mass=True),
         brier=calibration.brier(probability_N, p_N),
         nll=calibration.nll(probability_N, p_N),
         reliability=reliability(confidence_N.tolist(), held_N.tolist()),

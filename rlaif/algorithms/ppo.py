@@ -7,6 +7,10 @@ The settings are those of the literature; where sources differ:
 - advantages are whitened once per batch with the biased variance (N+), not per minibatch inside the loss (Ziegler);
 - token means are over the whole minibatch (Ziegler), not means of means over micro-batches;
 - no entropy bonus: the KL penalty already holds the policy near a reference with entropy;
+- scores are of text: a reply is decoded, spelled again and ended before the reward model reads it, also where the
+  policy did not end it;
+- importance weights are per token: none of whole sequences, none dropped (IcePop);
+- an update is not stopped early by its KL (omnisafe);
 - nothing is clamped (OpenRLHF: log-ratios, KL and scores): a number out of bounds is a fault, and is not made to look
   like a large one.
 

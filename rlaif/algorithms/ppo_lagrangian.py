@@ -39,6 +39,7 @@ from rlaif.ports.learner import Need
 
 SAMPLER: Sampler = "policy"
 NEEDS: tuple[Need, ...] = ("values", "cost_values")
+EXPONENT = 700.0  # exp of more is no float; no cap is so high
 
 
 class Config(ppo.Config):
@@ -173,10 +174,11 @@ def after_step(state: Mapping[str, float], observed: Observed, episodes: int, co
     weight = kept * state["cost_weight"] + (1 - kept)
     average = state["cost_average"] + (observed.cost - state["cost_average"]) * (1 - kept) / weight
     base, cap = state["multiplier_base"], config.multiplier_cap
+    excess = average - config.limit
     base = lagrange.update(base, average, config.limit, config.multiplier_rate, cap=cap)
     return {
         "kl_coefficient": ppo.next_coefficient(state["kl_coefficient"], observed.kl, episodes, config),
-        "multiplier": min(cap, base * math.exp(config.multiplier_gain * (average - config.limit))),
+        "multiplier": min(cap, math.exp(min(EXPONENT, math.log(base) + config.multiplier_gain * excess))),
         "multiplier_base": base,
         "cost_average": average,
         "cost_weight": weight,

@@ -145,5 +145,19 @@ def reward(
         fix = "give a RUN.yaml, or --backbone, --out and one of --labels and --pairs"
         raise InputError("what to train on is not said", fix=fix)
     config = commands.config_of(backbone, from_scratch, sets or [])
-    summary = commands.train(config, labels, pairs, limit, out, Terminal())
-    say(summary, f"model: {out / 'model'}", as_json)
+    if (summary := commands.train(config, labels, pairs, limit, out, Terminal())) is not None:
+        say(summary, f"model: {out / 'model'}", as_json)
+
+
+@app.command("reward-credit")
+def reward_credit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A reward model, such as runs/NAME/reward/model.")],
+    pairs: Annotated[str, typer.Argument(metavar="PAIRS", help="Pairs: .jsonl, .parquet, or a Hub data set.")],
+    count: Annotated[int, typer.Option("-n", min=1, help="How many pairs, from the first.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Print where in a reply a reward model's score comes from: what each token adds to it."""
+    from rlaif.commands import credit
+
+    found = credit.credits(model, pairs, count, Terminal())
+    say([own._asdict() for own in found], credit.describe(found), as_json)

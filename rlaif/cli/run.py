@@ -91,16 +91,20 @@ def estimate(
 
 def run_until(run_file: str, until: str, out: Path | None, fresh: bool, sets: list[str] | None, as_json: bool) -> None:
     from rlaif import config as configs
-    from rlaif import pipeline
+    from rlaif import execution, pipeline
     from rlaif.commands import summary
     from rlaif.ports.engines import Engines
 
-    terminal = Terminal()
-    config = configs.load(configs.named(run_file), sets)
-    folder = out or Path("runs") / config.name
-    if config.simulation:
-        terminal.line("tinyworld is a simulation: a small made-up language with an exact oracle, not a language model")
-    timings = pipeline.execute(config, folder, Engines(terminal), until=until, fresh=fresh)
+    engines = Engines(Terminal())
+    with engines.processes as processes:
+        config = configs.load(configs.named(run_file), sets)
+        folder = out or Path("runs") / config.name
+        if config.simulation:
+            note = "tinyworld is a simulation: a small made-up language with an exact oracle, not a language model"
+            engines.reporter.line(note)
+        timings = execution.execute(config, folder, engines, until=until, fresh=fresh)
+        if processes.rank > 0:
+            return
     if until == "report":
         say(summary.data(folder, timings), summary.table(folder), as_json)
     else:

@@ -13,9 +13,11 @@ app = typer.Typer(help="The embedded simulated world.", no_args_is_help=True)
 
 @app.command("train")
 def tinyworld_train(
-    out: OutFolder, seed: Annotated[int, typer.Option(help="Everything is derived from it.")] = 0
+    out: OutFolder,
+    seed: Annotated[int, typer.Option(help="Everything is derived from it.")] = 0,
+    model: Annotated[list[str] | None, typer.Option(help="Only this one of them, such as scorer (repeatable).")] = None,
 ) -> None:
     """Rebuild the shipped tiny models from a seed (many minutes on two cores), and print their held-out table."""
-    from rlaif.tinyworld.training import train
+    from rlaif.tinyworld.training import NAMES, train
 
-    train(out, seed)
+    train(out, seed, names=model or NAMES)

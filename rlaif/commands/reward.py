@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,22 @@ def config_of(backbone: str, from_scratch: bool, sets: list[str]) -> reward.Conf
 
 def train(
     config: reward.Config, labels: Path | None, pairs: str | None, limit: int | None, out: Path, reporter: Reporter
-) -> dict[str, Any]:
-    """Train on `labels.jsonl` or on pairs with a known choice; the held-out summary."""
-    if labels is not None:
-        read_rows(labels, Label, "labels")
-    else:
-        read_pairs(pairs or "", limit)
-    folder = RunFolder(out, "reward")
+) -> dict[str, Any] | None:
+    """Train on `labels.jsonl` or on pairs with a known choice; the held-out summary, in the main process."""
     engines = Engines(reporter)
-    try:
+    with engines.processes as processes, ExitStack() as held:
+        if labels is not None:
+            read_rows(labels, Label, "labels")
+        else:
+            read_pairs(pairs or "", limit)
+        if processes.rank == 0:
+            held.callback(RunFolder(out, "reward").close)
+        held.callback(engines.close)
         lineage = Lineage(content_hash(config.model_dump()), parents(str(labels or pairs)))
         inputs = reward.Inputs(labels, pairs, limit, config.backbone or "", 0, out, lineage)
         reward.run(config, engines, inputs)
-        reward.gate(config.check, out, reporter)
+        if processes.rank > 0:
+            return None
+        reward.gate(config.check, out, engines.reporter)
         summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
         return {**summary, "model": str(out / "model")}
-    finally:
-        engines.close()
-        folder.close()

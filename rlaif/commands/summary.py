@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rlaif.pipeline import Timing
+from rlaif.execution import Timing
 from rlaif.records.report import Report
 
 MODELS = ("start", "sft", "policy")
@@ -76,7 +76,8 @@ def table(folder: Path) -> str:
     agreed = evaluation.labels_oracle
     truth = f", {agreed.value:.1%} agree with the oracle" if agreed and agreed.value is not None else ""
     lines.append(f"labels: {report.labels.count} pairs, {report.labels.failed_judgements} failed judgements{truth}")
-    lines.append(f"KL: {evaluation.kl:.2f} nats a reply from the SFT policy; rollouts by {report.rollout_engine}")
+    kl = "not estimated from greedy replies" if evaluation.kl is None else f"{evaluation.kl:.2f} nats a reply"
+    lines.append(f"KL: {kl} from the SFT policy; rollouts by {report.rollout_engine}")
     lines += [f"warning: {warning}" for warning in report.warnings]
     lines.append(f"\nreport: {(folder / 'report' / 'report.html').resolve()}")
     return "\n".join(lines)

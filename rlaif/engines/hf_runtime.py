@@ -1,7 +1,6 @@
 """transformers as a model runtime: the fallback where vLLM is not installed, and the reference that it is held to.
 
-Left out: top-p, top-k, penalties and every other default of a model's generation_config.json; beam search; dropping
-finished rows out of a running batch.
+Left out: top-p, top-k, penalties and every other default of a model's generation_config.json; beam search.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from rlaif.ports.chat import Sampling
 from rlaif.ports.registry import model_path
 from rlaif.ports.rollout import Rollout, RolloutRequest
 from rlaif.records.errors import InputError
+
+CROWD = 0.8  # share of a batch's rows that still run at which the others leave it, which copies the cache
 
 
 class Batch(NamedTuple):
@@ -137,32 +138,40 @@ class HfModel:
         return logits_BV
 
     def _sample(self, requests: list[RolloutRequest], sampling: Sampling) -> list[Rollout]:
-        room = torch.tensor([min(sampling.max_tokens, self.context - len(r.prompt_ids)) for r in requests])
-        steps = int(room.max())
+        room_B = torch.tensor([min(sampling.max_tokens, self.context - len(r.prompt_ids)) for r in requests])
+        B, steps = len(requests), int(room_B.max())
         uniforms_BT = torch.stack([_uniforms(request.seed, steps) for request in requests]).to(self.device)
-        room = room.to(self.device)
+        room_B = room_B.to(self.device)
         batch = self._pad([request.prompt_ids for request in requests])
         cache = DynamicCache()
-        ids: list[torch.Tensor] = []
-        logprobs: list[torch.Tensor] = []
-        stopped_B = torch.zeros(len(requests), dtype=torch.bool, device=self.device)
-        lengths_B = torch.zeros(len(requests), dtype=torch.long, device=self.device)
+        ids_BT = torch.zeros(B, steps, dtype=torch.long, device=self.device)
+        logprobs_BT = torch.zeros(B, steps, device=self.device)
+        stopped_B = torch.zeros(B, dtype=torch.bool, device=self.device)
+        lengths_B = torch.zeros(B, dtype=torch.long, device=self.device)
+        rows_R = torch.arange(B, device=self.device)  # those in the batch
         for step in range(steps):
-            logits_BV = self._forward(batch, cache)
-            next_B, logprob_B = _draw(logits_BV.float(), uniforms_BT[:, step], sampling.temperature)
-            ids.append(next_B)
-            logprobs.append(logprob_B)
-            running_B = ~stopped_B & (lengths_B < room)
-            lengths_B += running_B
-            stopped_B |= running_B & torch.isin(next_B, self.stop_ids)
-            if bool((stopped_B | (lengths_B >= room)).all()):
+            logits_RV = self._forward(batch, cache)
+            next_R, logprob_R = _draw(logits_RV.float(), uniforms_BT[rows_R, step], sampling.temperature)
+            ids_BT[rows_R, step], logprobs_BT[rows_R, step] = next_R, logprob_R
+            running_R = ~(stopped_B | (lengths_B >= room_B))[rows_R]
+            lengths_B[rows_R] += running_R
+            stopped_B[rows_R] |= running_R & torch.isin(next_R, self.stop_ids)
+            going_R = ~(stopped_B | (lengths_B >= room_B))[rows_R]
+            if not bool(going_R.any()):
                 break
-            # Rows that are done go on with whatever they draw; `lengths_B` cuts it off.
-            keep_BT = torch.cat([batch.keep_BT, torch.ones_like(batch.keep_BT[:, :1])], dim=1)
-            batch = Batch(next_B[:, None], keep_BT, batch.positions_BT[:, -1:] + 1)
-        ids_BT, logprobs_BT = torch.stack(ids, dim=1).tolist(), torch.stack(logprobs, dim=1).tolist()
+            batch = Batch(
+                next_R[:, None],
+                torch.cat([batch.keep_BT, torch.ones_like(batch.keep_BT[:, :1])], dim=1),
+                batch.positions_BT[:, -1:] + 1,
+            )
+            # Until they are many, rows that are done go on with whatever they draw; `lengths_B` cuts it off.
+            if int(going_R.sum()) <= CROWD * len(rows_R):
+                places = going_R.nonzero()[:, 0]
+                cache.batch_select_indices(places)
+                batch, rows_R = Batch(*(tensor[places] for tensor in batch)), rows_R[places]
+        ids, logprobs = ids_BT.tolist(), logprobs_BT.tolist()
         return [
-            Rollout(ids_BT[row][:length], logprobs_BT[row][:length], finished)
+            Rollout(ids[row][:length], logprobs[row][:length], finished)
             for row, (length, finished) in enumerate(zip(lengths_B.tolist(), stopped_B.tolist(), strict=True))
         ]
 

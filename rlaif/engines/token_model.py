@@ -3,6 +3,7 @@ log-probabilities out. Text, templates and failures are the business of the laye
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,8 +40,9 @@ class TokenModel(Protocol):
 
 
 def pick_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU where there is one, unless `accelerate` is told to stay on the CPU; each process has its own."""
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1", "yes")
+    return torch.device("cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
 
 
 def pick_dtype(name: str) -> torch.dtype:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 
-def update(multiplier: float, cost: float, limit: float, rate: float, *, cap: float) -> float:
+def update(multiplier: float, cost: float, limit: float, rate: float, *, cap: float = math.inf) -> float:
     """The next multiplier: log lambda + rate * lambda * (cost - limit), exponentiated, at most `cap`.
 
     Safe RLHF (arXiv 2310.12773) Eq. 31, with J_C = cost - limit.
@@ -19,10 +19,12 @@ def update(multiplier: float, cost: float, limit: float, rate: float, *, cap: fl
         cost: mean cost of recent episodes (a moving average).
         limit: the mean cost that is allowed.
         rate: step size alpha.
-        cap: largest lambda allowed. A multiplier that stays there means a limit that cannot be met or a biased cost.
+        cap: largest lambda allowed; no cap where not given. A multiplier that stays there means a limit that cannot be
+            met or a biased cost.
 
     Raises:
         ValueError: `multiplier` is not positive and finite, or `cost` is not finite.
+        OverflowError: without a cap, the next multiplier is beyond what a float holds.
     """
     if not (multiplier > 0 and math.isfinite(multiplier) and math.isfinite(cost)):
         raise ValueError(f"multiplier {multiplier} must be positive and cost {cost} finite")

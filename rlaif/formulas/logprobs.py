@@ -16,10 +16,10 @@ def _kept_log_softmax(logits_BTV: Tensor, keep_BT: Tensor, temperature: float) -
         raise ValueError(f"temperature must be positive, got {temperature}")
     if logits_BTV.shape[:2] != keep_BT.shape or keep_BT.dtype != torch.bool:
         raise ValueError(f"keep must be boolean and of shape {tuple(logits_BTV.shape[:2])}")
-    logits_NV = logits_BTV[keep_BT]
+    logits_NV = logits_BTV.flatten(0, 1) if bool(keep_BT.all()) else logits_BTV[keep_BT]
     if logits_NV.dtype in (torch.float16, torch.bfloat16):
         logits_NV = logits_NV.float()
-    return torch.log_softmax(logits_NV / temperature, dim=-1)
+    return torch.log_softmax(logits_NV if temperature == 1 else logits_NV / temperature, dim=-1)
 
 
 def of_tokens(logits_BTV: Tensor, token_BT: Tensor, keep_BT: Tensor, *, temperature: float = 1.0) -> Tensor:

@@ -13,13 +13,18 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 
-def soft_bradley_terry(difference: Tensor, p: Tensor, *, margin: float = 0.0) -> Tensor:
-    """-p log sigma(d - margin) - (1 - p) log sigma(-d - margin), with d = score of the first minus that of the second.
+def soft_bradley_terry(margin: Tensor, p: Tensor, *, least: float = 0.0) -> Tensor:
+    """-p log sigma(margin - least) - (1 - p) log sigma(-margin - least), elementwise.
 
-    Christiano et al. (arXiv 1706.03741) Eq. 1 and §2.2.3; margin: Llama 2 (arXiv 2307.09288) Eq. 2. Without margin the
-    gradient is sigma(d) - p, the minimum is at d = logit p, and its value is `floor(p)`.
+    Christiano et al. (arXiv 1706.03741) Eq. 1 and §2.2.3. With `least` 0 the gradient is sigma(margin) - p, the minimum
+    is at margin = logit p, and its value is `floor(p)`.
+
+    Args:
+        margin: score of the first response minus that of the second.
+        p: probability that the first is preferred.
+        least: by how much the preferred one should at least be ahead: m(r) of Llama 2 (arXiv 2307.09288) Eq. 2.
     """
-    return p * softplus(margin - difference) + (1 - p) * softplus(margin + difference)
+    return p * softplus(least - margin) + (1 - p) * softplus(least + margin)
 
 
 def floor(p: Tensor) -> Tensor:

@@ -165,6 +165,7 @@ def text_rows(models: list[ModelEvaluation]) -> list[Row]:
         _row("longest repeat", "words", [m.longest_repeat for m in models], share=False),
         _row("distinct replies", "of all", [m.distinct for m in models], share=True),
         _row("distinct word pairs", "of all", [m.distinct_2 for m in models], share=True),
+        _row("alike across prompts", "METEOR", [m.meteor.value if m.meteor else None for m in models], share=True),
         _row("finished", "ended by itself", [m.finished for m in models], share=True),
     ]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlaif.ports import registry
 from rlaif.ports.budget import Budget
 from rlaif.ports.chat import ChatModel
+from rlaif.ports.processes import ALONE, Processes, launched
 from rlaif.ports.reporter import Reporter, Silent
 from rlaif.ports.rollout import RolloutEngine
-
-if TYPE_CHECKING:
-    from rlaif.ports.tracker import Tracker
+from rlaif.ports.tracker import NoTracker, Tracker
 
 
 class Engines:
@@ -24,6 +24,14 @@ class Engines:
         self.budget = budget  # what engines that are billed draw on
         self._chat: dict[str, ChatModel] = {}
         self._rollouts: list[RolloutEngine] = []
+
+    @cached_property
+    def processes(self) -> Processes:
+        """Those that train together: this one, or all that a launcher started. Of these only the main one reports."""
+        found: Processes = registry.load("processes", "accelerate")() if launched() else ALONE
+        if found.rank > 0:
+            self.reporter = Silent()
+        return found
 
     def chat(self, spec: str, **options: Any) -> ChatModel:
         """The chat model of `ENGINE:MODEL`."""
@@ -56,10 +64,16 @@ class Engines:
 
     def learner(self, kind: str, **options: Any) -> Any:
         """A learner by name (`sft`, `reward`, `policy`) or a frozen scorer (`reward_scorer`, `likelihood`)."""
-        return registry.load("learner", kind)(**options)
+        learner = registry.load("learner", kind)
+        if "processes" in inspect.signature(learner).parameters:
+            options["processes"] = self.processes
+        return learner(**options)
 
     def tracker(self, folder: Path, keep_until: int = 0) -> Tracker:
-        """The metrics file of a stage, with what an earlier attempt wrote after step `keep_until` removed."""
+        """The metrics file of a stage, with what an earlier attempt wrote after step `keep_until` removed. The main
+        process writes it."""
+        if self.processes.rank > 0:
+            return NoTracker()
         tracker: Tracker = registry.load("tracker", "jsonl")(folder, keep_until=keep_until)
         return tracker
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from rlaif.ports.chat import Sampling
 from rlaif.ports.learner import PolicyLearner
+from rlaif.ports.processes import Processes, slice_of
 from rlaif.ports.rewards import Reply, Scores
 from rlaif.ports.rollout import RolloutEngine, RolloutRequest
 from rlaif.records import seeds
-from rlaif.records.errors import RunHalted
+from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -37,15 +39,33 @@ class Draw(NamedTuple):
     seed: int
 
 
-def sample(draw: Draw, actor: RolloutEngine, learner: PolicyLearner, prompts: Sequence[Prompt], update: int) -> Sampled:
-    """One update's completions. Prompts come in freshly shuffled passes over the set."""
+def rows_of(draw: Draw, processes: Processes) -> range:
+    """Which of an update's completions this process draws: whole groups, one at least.
+
+    Raises:
+        InputError: there are more processes than groups.
+    """
+    groups = draw.size // draw.group
+    if groups < processes.size:
+        problem = f"an update of {groups} prompts leaves some of {processes.size} processes without one"
+        raise InputError(problem, fix="start fewer processes, or raise policy.batch_size", field="policy.batch_size")
+    own = slice_of(groups, processes)
+    return range(own.start * draw.group, own.stop * draw.group)
+
+
+def sample(
+    draw: Draw, rows: range, actor: RolloutEngine, learner: PolicyLearner, prompts: Sequence[Prompt], update: int
+) -> Sampled:
+    """These rows of one update's completions. Prompts come in freshly shuffled passes over the set; what is drawn for a
+    row does not depend on who draws it."""
     from rlaif.batches import Rollouts
 
     first = (update - 1) * draw.size // draw.group
-    chosen = [prompt_at(prompts, first + number // draw.group, draw.seed) for number in range(draw.size)]
+    chosen = [prompt_at(prompts, first + number // draw.group, draw.seed) for number in rows]
     ids = [learner.prompt_ids(p.messages) for p in chosen]
     requests = [
-        RolloutRequest(row, seeds.derive(draw.seed, f"{update}/{number}", "rollout")) for number, row in enumerate(ids)
+        RolloutRequest(row, seeds.derive(draw.seed, f"{update}/{number}", "rollout"))
+        for number, row in zip(rows, ids, strict=True)
     ]
     drawn = actor.rollout(requests, draw.sampling)
     rollouts = Rollouts.from_lists(
@@ -63,9 +83,14 @@ def sample(draw: Draw, actor: RolloutEngine, learner: PolicyLearner, prompts: Se
 def prompt_at(prompts: Sequence[Prompt], position: int, seed: int) -> Prompt:
     """The prompt at a position of an endless sequence of shuffled passes over the set."""
     epoch, place = divmod(position, len(prompts))
-    order = list(range(len(prompts)))
+    return prompts[_order(len(prompts), epoch, seed)[place]]
+
+
+@lru_cache(maxsize=2)  # a batch may reach from one pass into the next
+def _order(count: int, epoch: int, seed: int) -> list[int]:
+    order = list(range(count))
     random.Random(seeds.derive(seed, f"epoch-{epoch}", "policy")).shuffle(order)
-    return prompts[order[place]]
+    return order
 
 
 def whole_groups(totals: Sequence[float | None], group: int) -> list[int]:
@@ -80,6 +105,15 @@ def whole_groups(totals: Sequence[float | None], group: int) -> list[int]:
     if not kept:
         raise RunHalted("no sample of this update has a score, because the critic failed on all; nothing was learnt")
     return kept
+
+
+def joined(scores: Sequence[Scores]) -> Scores:
+    """Scores of several batches of responses, one batch after the other."""
+    return Scores(
+        totals=[total for own in scores for total in own.totals],
+        terms={name: [value for own in scores for value in own.terms[name]] for name in scores[0].terms},
+        costs=None if scores[0].costs is None else [cost for own in scores for cost in own.costs or ()],
+    )
 
 
 def term_means(scores: Scores, kept: int) -> dict[str, float]:

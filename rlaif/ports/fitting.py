@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlaif.ports.engines import Engines
 from rlaif.ports.learner import Conversation, CostTarget, Optimisation, PairTarget
@@ -35,6 +35,12 @@ class Fitting(Training):
     check: Check = Field(
         default="refuse", description="where a model is not shown to beat trivial rules: refuse to go on, or warn"
     )
+
+    @model_validator(mode="after")
+    def _nothing_random_is_frozen(self) -> Self:
+        if self.from_scratch and self.lora is not None:
+            raise ValueError("`lora` trains no more than an adapter, and with `from_scratch` all else stays random")
+        return self
 
 
 class Split(NamedTuple):

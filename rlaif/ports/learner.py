@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from rlaif.records.prompt import Message
-from rlaif.records.settings import Training
+from rlaif.records.settings import Lora, Training
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +70,7 @@ class Optimisation(NamedTuple):
     micro_batch: int
     total_steps: int  # linear warm-up over `warmup_steps`, then linear decay to 0 at `total_steps`; 0 = constant
     warmup_steps: int
+    lora: Lora | None = None  # all weights are trained
 
     @classmethod
     def of(cls, training: Training, total_steps: int) -> Optimisation:
@@ -81,6 +82,7 @@ class Optimisation(NamedTuple):
             micro_batch=training.micro_batch,
             total_steps=total_steps,
             warmup_steps=training.warmup_steps,
+            lora=training.lora,
         )
 
 
@@ -133,9 +135,10 @@ class RewardLearner(RewardScorer, Protocol):
 
 
 class Likelihood(Protocol):
-    """A frozen language model that says how likely it finds given replies."""
+    """A frozen language model that says how likely it finds given replies: nats a reply, EOS included where it was
+    written and not cut off."""
 
-    def logprobs(self, conversations: Sequence[Conversation]) -> list[float]: ...  # nats a reply, EOS included
+    def logprobs(self, conversations: Sequence[Conversation], ended: Sequence[bool]) -> list[float]: ...
 
 
 class PolicyLearner(Protocol):
@@ -144,6 +147,11 @@ class PolicyLearner(Protocol):
     (B, T) goes with the completions' tokens: their log-probability; by need `values_BT`, the value of the state before
     each, and `cost_values_BT`, the same of the cost; `reference_kl_BT`, KL(reference || policy) in nats over the whole
     vocabulary in that state."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Lines for a person: where the learner departs from what it was given, and why."""
+        ...
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]: ...
 

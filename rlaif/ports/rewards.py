@@ -17,6 +17,7 @@ from rlaif.ports.asks import Ask, Range
 from rlaif.ports.engines import Engines
 from rlaif.ports.judging import Reading
 from rlaif.ports.learner import Conversation, RewardScorer
+from rlaif.ports.processes import Processes
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
 from rlaif.records.prompt import Prompt
@@ -102,6 +103,13 @@ class Rewards:
             totals.append(sum(known) if len(known) == len(own) else None)
         return Scores(totals, found, None if self._cost is None else self._cost.score(replies))
 
+    def spread(self, replies: Sequence[Reply]) -> list[float] | None:
+        """The variance of each response's score among the reward models of an ensemble; None where there is no such."""
+        for _, scorer in self._terms:
+            if isinstance(scorer, ModelScorer) and (found := scorer.spread(replies)) is not None:
+                return found
+        return None
+
     def close(self) -> None:
         """Close what the terms hold open."""
         for _, scorer in self._terms:
@@ -115,7 +123,10 @@ def _scorer(term: RewardTerm, engines: Engines, models: Models, critic: Critic) 
         return _cost_scorer(engines, models)
     if isinstance(term, LengthTerm):
         return LengthScorer(term)
-    return FunctionScorer(term) if isinstance(term, FunctionTerm) else CriticScorer(term, engines, critic)
+    if isinstance(term, FunctionTerm):
+        return FunctionScorer(term)
+    main = engines.processes.rank == 0
+    return ScoredByMain(CriticScorer(term, engines, critic) if main else None, engines.processes)
 
 
 def asks(
@@ -137,6 +148,11 @@ class ModelScorer:
 
     def score(self, replies: Sequence[Reply]) -> list[float]:
         return self._model.score([Conversation(r.prompt.messages, r.text) for r in replies])
+
+    def spread(self, replies: Sequence[Reply]) -> list[float] | None:
+        """The variance among an ensemble's members; None where the model is one alone."""
+        spread = getattr(self._model, "spread", None)
+        return None if spread is None else spread([Conversation(r.prompt.messages, r.text) for r in replies])
 
     def close(self) -> None: ...
 
@@ -179,7 +195,7 @@ class FunctionScorer:
         fix = "mend the function and run the same command again: it goes on from the last checkpoint"
         try:
             value = self._function(given["messages"], reply.text, given["meta"])
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit(0) would look like the end of a run that is done
             frame = traceback.extract_tb(error.__traceback__)[-1]
             problem = f"the reward function {self._term.function!r} raised {type(error).__name__}: {error} {where}"
             raise InputError(problem, fix=fix, file=frame.filename, line=frame.lineno) from error
@@ -188,6 +204,25 @@ class FunctionScorer:
             problem = f"the reward function {self._term.function!r} returned {said}, no finite number, {where}"
             raise InputError(problem, fix=fix, field="policy.rewards")
         return float(value)
+
+
+class ScoredByMain:
+    """A term that the main process scores for all that train together: a critic has one store of answers, one budget
+    and one count of failures. The others have no scorer."""
+
+    def __init__(self, scorer: Scorer | None, processes: Processes) -> None:
+        self._scorer = scorer
+        self._processes = processes
+
+    def score(self, replies: Sequence[Reply]) -> Sequence[float | None]:
+        everyone = self._processes.gather(list(replies))
+        found = [] if self._scorer is None else self._scorer.score([reply for own in everyone for reply in own])
+        first = sum(map(len, everyone[: self._processes.rank]))
+        return self._processes.gather(found)[0][first : first + len(replies)]
+
+    def close(self) -> None:
+        if self._scorer is not None:
+            self._scorer.close()
 
 
 class CriticScorer:

@@ -8,6 +8,7 @@ escapes is a defect of rlaif and keeps its traceback.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class InputError(Exception):
@@ -54,3 +55,19 @@ class RunHalted(Exception):
 
     Raised for NaN losses, a failed sync canary, too many failed judgements. Exit code 3.
     """
+
+
+class NotFinite(RunHalted):
+    """A number in training is NaN or infinite.
+
+    Args:
+        message: names the tensor.
+        tensor: its name; "" where there is none to show.
+        values: the tensor itself, detached and on the CPU.
+    """
+
+    def __init__(self, message: str, tensor: str = "", values: Any = None) -> None:
+        super().__init__(message)
+        self.tensor = tensor
+        self.values = values
+        self.batch: Any = None  # what was being learnt from, as far as it had come; see rlaif.ports.halt

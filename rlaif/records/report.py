@@ -21,17 +21,34 @@ class Mean(Record):
     n: int = Field(ge=1)
 
 
+class Similarity(Record):
+    """Mean METEOR of pairs of replies, 0 to 1."""
+
+    value: float
+    pairs: int = Field(ge=1)
+    stages: list[str]  # how words were matched: exact, stem, and synonym where WordNet's data is installed
+
+
 class ModelEvaluation(Record):
     """One model's samples on the held-out prompts."""
 
-    name: str  # start, sft, policy
+    name: str  # start, sft, policy, and best-of-N where it was asked for
     samples: int
     words: float  # mean words a reply
     finished: float  # share that ended by itself
     distinct: float  # share of different replies
     distinct_2: float  # different word pairs over all word pairs
     longest_repeat: float  # mean length, in words, of the longest word sequence that a reply repeats
+    meteor: Similarity | None = None  # between replies to different prompts; None of a single reply
     oracle: dict[str, Mean]  # what the user's scorer says, if one is configured
+
+
+class BestOf(Record):
+    """Of n samples of the SFT policy a prompt, the one that the run's reward model scores best."""
+
+    name: str  # of its row among the models
+    n: int = Field(ge=2)
+    kl_bound: float  # nats a reply: log n - (n - 1) / n, which its KL from the SFT policy does not exceed
 
 
 class Comparison(Record):
@@ -49,7 +66,8 @@ class Evaluation(Record):
 
     models: list[ModelEvaluation]
     comparisons: list[Comparison]
-    kl: float  # nats a reply, policy against SFT, estimated on the policy's own held-out samples
+    kl: float | None  # nats a reply, policy against SFT, on the policy's own held-out samples; None if greedy
+    best_of: BestOf | None = None
     oracle_direction: dict[str, int]  # 1: higher is better, -1: lower is; what the scorer does not say is absent
     labels_oracle: Interval | None  # labels agreeing with the oracle where it prefers one side
     samples: list[BeforeAfter]

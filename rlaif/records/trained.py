@@ -30,6 +30,7 @@ class Fit(Record):
     """Probabilities against soft labels: what the model says of its side, beside what the labels say of that side."""
 
     ece: float  # ten bins of equal width
+    ece_equal_mass: float  # ten bins of equally many
     brier: float
     nll: float  # nats a pair
     reliability: list[Bin]  # `accuracy` is the labels' mean probability of the model's side

@@ -66,8 +66,10 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
             draw=Draw.of(inputs.seed, "cost"),
         )
     summary = _measure(config.axis, learner, parts)
-    write_text(inputs.out / "summary.json", json.dumps(summary.model_dump(), indent=2, sort_keys=True) + "\n")
     learner.save(inputs.out / "model")
+    if engines.processes.rank > 0:
+        return []
+    write_text(inputs.out / "summary.json", json.dumps(summary.model_dump(), indent=2, sort_keys=True) + "\n")
     for line in describe(summary):
         engines.reporter.line(line)
     return ["model", "metrics.jsonl", "summary.json"]

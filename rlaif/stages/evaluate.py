@@ -1,5 +1,8 @@
 """start, SFT and final policy -> evaluation: held-out replies, judged by the critic and, where there is one, an oracle.
 
+With `best_of: n` there is a fourth row: of n samples of the SFT policy, the one that the reward model scores best. That
+takes no training, and is what a trained policy has to be better than.
+
 The critic here is the one that wrote the labels, so its win rate says whether PPO did what the labels asked for, not
 whether that was right; the scorer (in tinyworld, the oracle) is independent of it.
 """
@@ -13,9 +16,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from rlaif.critique import aggregate, degeneracy
+from rlaif.critique import aggregate, degeneracy, diversity
 from rlaif.critique.agreement import score, wilson
 from rlaif.critique.compare import questions
 from rlaif.ports import answers, judging, registry
@@ -23,20 +26,21 @@ from rlaif.ports.asks import Ask, Range, examples, reply_length
 from rlaif.ports.chat import GenerateRequest, Sampling
 from rlaif.ports.engines import Engines
 from rlaif.ports.judging import Reading
-from rlaif.ports.learner import Conversation
+from rlaif.ports.learner import Conversation, RewardScorer
 from rlaif.records import seeds
 from rlaif.records.agreement import Interval
+from rlaif.records.answer import Answer
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
 from rlaif.records.files import read_rows, write_rows, write_text
 from rlaif.records.label import Label
 from rlaif.records.pair import Pair
 from rlaif.records.prompt import Prompt
-from rlaif.records.report import BeforeAfter, Comparison, Evaluation, Mean, ModelEvaluation
+from rlaif.records.report import BeforeAfter, BestOf, Comparison, Evaluation, Mean, ModelEvaluation
 from rlaif.records.settings import Lineage, Settings
 from rlaif.records.store import AnswerStore
 
-COMPARISONS = (("policy", "sft"), ("policy", "start"), ("sft", "start"))
+METEOR_PAIRS = 500  # of replies to different prompts: a standard error below 0.01, in half a second
 
 
 class Config(Settings):
@@ -48,6 +52,17 @@ class Config(Settings):
     max_tokens: int = Field(default=96, ge=1, description="longest reply")
     scorer: str | None = Field(default=None, description="your own judge of replies, module:Class")
     shown: int = Field(default=12, ge=0, description="before/after samples in the report")
+    best_of: int | None = Field(
+        default=None,
+        ge=2,
+        description="also the best of so many SFT samples a prompt, by the reward model; not if absent",
+    )
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Config:
+        if self.best_of is not None and self.temperature == 0:
+            raise ValueError("best_of needs a temperature above 0: greedy samples are all the same")
+        return self
 
 
 class Inputs(NamedTuple):
@@ -55,8 +70,10 @@ class Inputs(NamedTuple):
     labels: Path
     models: dict[str, str]  # name -> SPEC: start, sft, policy
     folders: dict[str, str]  # name -> model folder
+    reward: str  # folder of the reward model
     constitution: Constitution
     critic: str
+    scores: bool  # the critic scores replies one at a time, as it did for the labels, instead of comparing them
     seed: int
     out: Path
     lineage: Lineage
@@ -72,15 +89,24 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     scorer = registry.function(config.scorer, field="evaluate.scorer")() if config.scorer else None
     prompts = read_rows(inputs.prompts, Prompt, "prompts")
     store = AnswerStore(inputs.out / "answers.sqlite")
-    replies, finished = _replies(config, engines, inputs, prompts, store)
+    replies = _replies(config, engines, inputs, prompts, store)
     answered = [p for p in prompts if all(p.id in by_prompt for by_prompt in replies.values())]
-    rows = [_before_after(prompt, replies, scorer) for prompt in answered]
+    rows = [
+        before_after(prompt, {name: by_prompt[prompt.id] for name, by_prompt in replies.items()}, scorer)
+        for prompt in answered
+    ]
     if not rows:
         raise InputError("no held-out prompt got a reply from every model", fix="see the failures in the answer store")
+    written = [Conversation(row.messages, row.replies["policy"]) for row in rows]
+    ended = [replies["policy"][prompt.id].finished for prompt in answered]
     evaluation = Evaluation(
-        models=[_model(name, rows, finished[name]) for name in inputs.models],
-        comparisons=[_compare(engines, inputs, rows, store, a, b) for a, b in COMPARISONS],
-        kl=_kl(config, engines, inputs, rows),
+        models=[
+            figures(name, rows, fmean(by_prompt[p.id].finished for p in answered), inputs.seed)
+            for name, by_prompt in replies.items()
+        ],
+        comparisons=[_compare(engines, inputs, rows, store, a, b) for a, b in comparisons(config)],
+        kl=divergence(engines, inputs.folders["policy"], inputs.folders["sft"], written, ended, config.temperature),
+        best_of=bound(config.best_of) if config.best_of else None,
         oracle_direction=dict(getattr(scorer, "direction", {})),
         labels_oracle=_labels_oracle(read_rows(inputs.labels, Label, "labels"), inputs.constitution, scorer),
         samples=rows[: config.shown],
@@ -91,8 +117,32 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     return ["evaluation.json", "replies.jsonl"]
 
 
+def comparisons(config: Config) -> list[tuple[str, str]]:
+    """Models that the critic compares, the first with the second."""
+    best = [("policy", best_name(config.best_of))] if config.best_of else []
+    return [("policy", "sft"), ("policy", "start"), ("sft", "start"), *best]
+
+
+def best_name(n: int) -> str:
+    """What the row of best-of-n is called."""
+    return f"best-of-{n}"
+
+
+def bound(n: int) -> BestOf:
+    """Best-of-n, with how far it can be from what it samples."""
+    from rlaif.formulas import kl  # loads torch
+
+    return BestOf(name=best_name(n), n=n, kl_bound=kl.best_of_n(n))
+
+
 def asks(
-    config: Config, constitution: Constitution, critic: str, models: dict[str, str], prompts: Sequence[Prompt]
+    config: Config,
+    constitution: Constitution,
+    critic: str,
+    models: dict[str, str],
+    prompts: Sequence[Prompt],
+    *,
+    scores: bool,
 ) -> list[Ask]:
     """What `run` will ask of the models and of the critic, if every prompt gets a reply from every model.
 
@@ -102,13 +152,19 @@ def asks(
     total = Range.exactly(len(prompts))
     read = [p.messages for p in examples(prompts)]
     reply = reply_length(config.max_tokens)
-    replies = {name: f"replies of {name}" for name in models}
+    written_by = {name: (spec, total) for name, spec in models.items()}
+    if config.best_of:
+        written_by[best_name(config.best_of)] = models["sft"], total.times(config.best_of)
+    replies = {name: f"replies of {name}" for name in written_by}
     rows = (len(read), len(prompts))
-    found = [Ask(replies[n], spec, total, read, {}, reply, rows, writes=replies[n]) for n, spec in models.items()]
+    found = [
+        Ask(replies[name], spec, calls, read, {}, reply, rows, writes=replies[name])
+        for name, (spec, calls) in written_by.items()
+    ]
     shown = [Pair(id=p.id, messages=p.messages, responses=("", "")) for p in examples(prompts)]
-    asked = [q for pair in shown for q in questions(pair, constitution)]
+    asked = [q for pair in shown for q in questions(pair, constitution, scores=scores)]
     most = len(prompts) * len(asked) / len(shown)
-    for number, (a, b) in enumerate(COMPARISONS):
+    for number, (a, b) in enumerate(comparisons(config)):
         count = Range(0 if number else most, most)
         written = (replies[a], replies[b])
         found += judging.asks(f"{a} against {b}", critic, asked, rows, count, "auto", Reading("logprob"), written)
@@ -117,28 +173,72 @@ def asks(
 
 def _replies(
     config: Config, engines: Engines, inputs: Inputs, prompts: Sequence[Prompt], store: AnswerStore
-) -> tuple[dict[str, dict[str, str]], dict[str, float]]:
-    replies: dict[str, dict[str, str]] = {}
-    finished: dict[str, float] = {}
-    sampling = Sampling(config.temperature, config.max_tokens)
+) -> dict[str, dict[str, Answer]]:
+    """Every model's replies by prompt, without those that failed."""
+    written: dict[str, list[Answer]] = {}
     for name, spec in inputs.models.items():
-        # The same seeds for every model: what differs is the model.
-        requests = [GenerateRequest(p.messages, seeds.derive(inputs.seed, p.id, "evaluate")) for p in prompts]
-        model = engines.chat(spec)
-        written = answers.generations(model, requests, sampling, store, engines.reporter, what=f"replies of {name}")
-        replies[name] = {p.id: w.text for p, w in zip(prompts, written, strict=True) if w.text is not None}
-        finished[name] = fmean(w.finished for w in written if w.text is not None)
+        written[name] = [one for (one,) in draw(config, engines, spec, prompts, inputs.seed, store, name)]
+        if name == "sft" and config.best_of:
+            best = best_name(config.best_of)
+            samples = draw(config, engines, spec, prompts, inputs.seed, store, best, config.best_of)
+            written[best] = choose(engines.learner("reward_scorer", model=inputs.reward), prompts, samples)
         engines.release(spec)
-    return replies, finished
+    return {
+        name: {prompt.id: answer for prompt, answer in zip(prompts, own, strict=True) if answer.text is not None}
+        for name, own in written.items()
+    }
 
 
-def _before_after(prompt: Prompt, replies: dict[str, dict[str, str]], scorer: Any) -> BeforeAfter:
-    own = {name: by_prompt[prompt.id] for name, by_prompt in replies.items()}
-    oracle = {name: dict(scorer.score(prompt, reply)) for name, reply in own.items()} if scorer else {}
-    return BeforeAfter(prompt_id=prompt.id, messages=prompt.messages, replies=own, oracle=oracle)
+def draw(
+    config: Config,
+    engines: Engines,
+    spec: str,
+    prompts: Sequence[Prompt],
+    seed: int,
+    store: AnswerStore,
+    name: str,
+    n: int = 1,
+) -> list[list[Answer]]:
+    """`n` samples of each prompt by a model.
+
+    Raises:
+        RunHalted: too many failed.
+    """
+    # The same seeds for every model: what differs is the model.
+    roles = ["evaluate"] if n == 1 else [f"evaluate-{number}" for number in range(n)]
+    requests = [GenerateRequest(p.messages, seeds.derive(seed, p.id, role)) for p in prompts for role in roles]
+    sampling = Sampling(config.temperature, config.max_tokens)
+    model, what = engines.chat(spec), f"replies of {name}"
+    written = answers.generations(model, requests, sampling, store, engines.reporter, what=what)
+    return [list(own) for own in answers.blocks(written, n)]
 
 
-def _model(name: str, rows: Sequence[BeforeAfter], finished: float) -> ModelEvaluation:
+def choose(scorer: RewardScorer, prompts: Sequence[Prompt], samples: Sequence[Sequence[Answer]]) -> list[Answer]:
+    """Of each prompt's samples the one that scores best, the first of equals. A prompt of which a sample is missing has
+    none: the best of fewer would be another method."""
+    chosen = [next((answer for answer in own if answer.text is None), None) for own in samples]
+    rows = [
+        Conversation(prompt.messages, answer.text or "")
+        for prompt, own, missing in zip(prompts, samples, chosen, strict=True)
+        for answer in own
+        if missing is None
+    ]
+    scores = iter(scorer.score(rows))
+    return [
+        max(own, key=lambda _: next(scores)) if missing is None else missing
+        for own, missing in zip(samples, chosen, strict=True)
+    ]
+
+
+def before_after(prompt: Prompt, written: dict[str, Answer], scorer: Any) -> BeforeAfter:
+    """Every model's reply to a prompt, with what the scorer says of it."""
+    replies = {name: answer.text or "" for name, answer in written.items()}
+    oracle = {name: dict(scorer.score(prompt, reply)) for name, reply in replies.items()} if scorer else {}
+    return BeforeAfter(prompt_id=prompt.id, messages=prompt.messages, replies=replies, oracle=oracle)
+
+
+def figures(name: str, rows: Sequence[BeforeAfter], finished: float, seed: int) -> ModelEvaluation:
+    """What one model's replies look like, and what the scorer said of them."""
     replies = [row.replies[name] for row in rows]
     said: dict[str, list[float]] = {}
     for row in rows:
@@ -152,6 +252,7 @@ def _model(name: str, rows: Sequence[BeforeAfter], finished: float) -> ModelEval
         distinct=degeneracy.distinct(replies),
         distinct_2=degeneracy.distinct_n(replies, 2),
         longest_repeat=fmean(degeneracy.longest_repeat(r) for r in replies),
+        meteor=diversity.across_prompts(replies, METEOR_PAIRS, seeds.derive(seed, "meteor", "evaluate")),
         oracle={key: Mean(value=fmean(values), n=len(values)) for key, values in sorted(said.items())},
     )
 
@@ -171,7 +272,7 @@ def _compare(
     done = failed = 0
     size = max(1, critic.block // (2 * len(inputs.constitution.principles)))
     for block in answers.blocks(pairs, size):
-        asked = [list(questions(pair, inputs.constitution)) for pair in block]
+        asked = [list(questions(pair, inputs.constitution, scores=inputs.scores)) for pair in block]
         judged = judging.judge(asking, [q for own in asked for q in own], reading)
         rest = iter(judged)
         labels += [
@@ -198,15 +299,28 @@ def _win_rate(probabilities: Sequence[float | None]) -> Interval:
     return wilson(sum(wins), len(wins))
 
 
-def _kl(config: Config, engines: Engines, inputs: Inputs, rows: Sequence[BeforeAfter]) -> float:
-    """E[log policy - log SFT] a reply, in nats, over the policy's own samples, at the sampling temperature (k1)."""
-    conversations = [Conversation(row.messages, row.replies["policy"]) for row in rows]
-    temperature = config.temperature or 1.0
-    both = {
-        name: engines.learner("likelihood", model=inputs.folders[name], temperature=temperature).logprobs(conversations)
-        for name in ("policy", "sft")
-    }
-    return fmean(a - b for a, b in zip(both["policy"], both["sft"], strict=True))
+def divergence(
+    engines: Engines,
+    model: str,
+    reference: str,
+    rows: Sequence[Conversation],
+    ended: Sequence[bool],
+    temperature: float,
+) -> float | None:
+    """E[log model - log reference] a reply, in nats, over the model's own samples, at the sampling temperature (k1);
+    None at temperature 0, where there are no samples.
+
+    Args:
+        model, reference: folders.
+        ended: which replies ended by themselves; the others have no EOS that was sampled.
+    """
+    if temperature == 0:
+        return None
+    own, other = (
+        engines.learner("likelihood", model=folder, temperature=temperature).logprobs(rows, ended)
+        for folder in (model, reference)
+    )
+    return fmean(a - b for a, b in zip(own, other, strict=True))
 
 
 def _labels_oracle(labels: Sequence[Label], constitution: Constitution, scorer: Any) -> Interval | None:

@@ -8,7 +8,6 @@ a run resumed from a checkpoint draws what the uninterrupted run would have draw
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -22,14 +21,16 @@ from rlaif.ports import rewards as rewarding
 from rlaif.ports.algorithm import Algorithm
 from rlaif.ports.asks import Ask, Range, examples, reply_length
 from rlaif.ports.chat import Sampling
+from rlaif.ports.checkpoint import Checkpoints
 from rlaif.ports.engines import Engines
-from rlaif.ports.experience import Draw, canary, sample, term_means, whole_groups
+from rlaif.ports.experience import Draw, canary, joined, rows_of, sample, term_means, whole_groups
+from rlaif.ports.halt import Halt
 from rlaif.ports.learner import Optimisation, PolicyLearner
 from rlaif.ports.rewards import Critic, Models, Rewards, Scores
 from rlaif.records import metrics, seeds
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
-from rlaif.records.files import atomic_folder, read_rows
+from rlaif.records.files import read_rows
 from rlaif.records.prompt import Prompt
 from rlaif.records.rewards import ModelTerm, RewardTerm, distinct
 from rlaif.records.settings import Lineage, Training
@@ -82,7 +83,8 @@ class Inputs(NamedTuple):
 
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
-    """Write `model/` and `metrics.jsonl`; `checkpoint/` holds the full state every `checkpoint_every` updates.
+    """Write `model/` and `metrics.jsonl`; `checkpoint/` holds the full state every `checkpoint_every` updates, and
+    `halted/` the batch of an update that ended with a number that is NaN or infinite.
 
     Raises:
         InputError: a reward function fails, or returns no number.
@@ -92,6 +94,47 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     settings = algorithm.Config(**config.settings)
     check_batch(config, settings)
     prompts = read_rows(inputs.prompts, Prompt, "prompts")
+    learner = _learner(config, engines, inputs, algorithm, settings)
+    actor = engines.rollout(config.engine or "auto", inputs.model)
+    draw = Draw(config.batch_size, group_size(settings), Sampling(config.temperature, config.max_tokens), inputs.seed)
+    processes = engines.processes
+    rows = rows_of(draw, processes)
+    checkpoints = Checkpoints(inputs.out / "checkpoint", config.algorithm, inputs.lineage)
+    done, state = _resume(checkpoints, learner, engines, algorithm.start(settings))
+    halt = Halt(inputs.out / "halted", checkpoints, processes)
+    with (
+        closing(_rewards(config, engines, inputs, constrained="cost_values" in algorithm.NEEDS)) as rewards,
+        engines.tracker(inputs.out, keep_until=done) as tracker,
+    ):
+        for update in range(done + 1, config.updates + 1):
+            with halt.watching(update, state) as seen:
+                if algorithm.SAMPLER == "policy":
+                    actor.sync(learner.weights())
+                sampled = sample(draw, rows, actor, learner, prompts, update)
+                seen.rows, seen.replies, seen.tensors = rows, sampled.replies, sampled.rollouts
+                own = rewards.score(sampled.replies)
+                scores = joined(processes.gather(own))
+                kept = whole_groups(scores.totals, draw.group)
+                mine = [row - rows.start for row in kept if row in rows]
+                scored = together(processes.gather(view(learner, sampled.rollouts, own, mine) if mine else None))
+                replies = [reply for part in processes.gather(sampled.replies) for reply in part]
+                seen.rows, seen.replies, seen.tensors = kept, [replies[row] for row in kept], scored
+                drawn_BT = scored.logprobs_BT if algorithm.SAMPLER == "policy" else scored.ref_logprobs_BT
+                gap = canary(scored, drawn_BT, config.canary_limit, update)
+                order = seeds.derive(inputs.seed, str(update), "minibatches")
+                state, logged = learn(algorithm, settings, learner, scored, state, order)
+                logged |= {"canary_gap": gap, **term_means(scores, len(kept))}
+                tracker.log(update, logged)
+                shown: dict[str, float | str] = {k: f"{logged[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
+                engines.reporter.progress(config.algorithm, update, config.updates, shown)
+                if processes.rank == 0 and (update % config.checkpoint_every == 0 or update == config.updates):
+                    _checkpoint(checkpoints, learner, scored, update, state)
+    learner.save(inputs.out / "model")
+    engines.close_rollout(actor)
+    return ["model", "metrics.jsonl"]
+
+
+def _learner(config: Config, engines: Engines, inputs: Inputs, algorithm: Algorithm, settings: Any) -> PolicyLearner:
     steps = config.updates * settings.epochs * settings.minibatches
     learner: PolicyLearner = engines.learner(
         "policy",
@@ -104,33 +147,9 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         temperature=config.temperature,
         seed=seeds.derive(inputs.seed, "value", "policy"),
     )
-    actor = engines.rollout(config.engine or "auto", inputs.model)
-    draw = Draw(config.batch_size, group_size(settings), Sampling(config.temperature, config.max_tokens), inputs.seed)
-    done, state = _resume(inputs.out / "checkpoint", learner, algorithm.start(settings), inputs.lineage)
-    with (
-        closing(_rewards(config, engines, inputs, constrained="cost_values" in algorithm.NEEDS)) as rewards,
-        engines.tracker(inputs.out, keep_until=done) as tracker,
-    ):
-        for update in range(done + 1, config.updates + 1):
-            if algorithm.SAMPLER == "policy":
-                actor.sync(learner.weights())
-            sampled = sample(draw, actor, learner, prompts, update)
-            scores = rewards.score(sampled.replies)
-            kept = whole_groups(scores.totals, draw.group)
-            scored = view(learner, sampled.rollouts, scores, kept)
-            drawn_BT = scored.logprobs_BT if algorithm.SAMPLER == "policy" else scored.ref_logprobs_BT
-            gap = canary(scored, drawn_BT, config.canary_limit, update)
-            order = seeds.derive(inputs.seed, str(update), "minibatches")
-            state, logged = learn(algorithm, settings, learner, scored, state, order)
-            logged |= {"canary_gap": gap, **term_means(scores, len(kept))}
-            tracker.log(update, logged)
-            shown: dict[str, float | str] = {k: f"{logged[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
-            engines.reporter.progress(config.algorithm, update, config.updates, shown)
-            if update % config.checkpoint_every == 0 or update == config.updates:
-                _checkpoint(inputs.out / "checkpoint", learner, update, state, inputs.lineage)
-    learner.save(inputs.out / "model")
-    engines.close_rollout(actor)
-    return ["model", "metrics.jsonl"]
+    for note in learner.notes:
+        engines.reporter.line(f"policy: {note}")
+    return learner
 
 
 def _rewards(config: Config, engines: Engines, inputs: Inputs, *, constrained: bool) -> Rewards:
@@ -175,6 +194,13 @@ def view(learner: PolicyLearner, rollouts: Rollouts, scores: Scores, kept: list[
         costs_B = torch.tensor([scores.costs[row] for row in kept], dtype=torch.float32)
         return scored.costed(costs_B=costs_B, **values)
     return scored.valued(**values) if values else scored
+
+
+def together(parts: Sequence[Scored | None]) -> Scored:
+    """What all processes have scored, in the order of rows that one process would have; a part may be empty."""
+    from rlaif.batches import concatenate
+
+    return concatenate([part for part in parts if part is not None])
 
 
 def learn(
@@ -258,23 +284,27 @@ def _over_steps(name: str, values: list[float]) -> float:
     return max(values) if name.endswith("_max") else sum(values) / len(values)
 
 
-def _checkpoint(folder: Path, learner: PolicyLearner, update: int, state: dict[str, float], lineage: Lineage) -> None:
-    """The learner's state and the loop's, in one folder that appears at once."""
-    with atomic_folder(folder) as temporary:
-        learner.save_state(temporary)
-        loop = {"update": update, "state": state, "lineage": list(lineage)}
-        (temporary / "loop.json").write_text(json.dumps(loop))
+def _checkpoint(
+    checkpoints: Checkpoints, learner: PolicyLearner, scored: Scored, update: int, state: dict[str, float]
+) -> None:
+    """The learner's state and the loop's. Weights may be finite and still too large to compute with, so networks are
+    asked about the update's own batch first: nobody shall go on from such a checkpoint."""
+    from rlaif.batches import require_finite
+
+    for name, found_BT in {"logprobs_BT": learner.logprobs(scored), **learner.values(scored)}.items():
+        require_finite(f"{name} after the update", found_BT, scored.keep_BT)
+    checkpoints.save(update, state, learner.save_state)
 
 
 def _resume(
-    folder: Path, learner: PolicyLearner, start: dict[str, float], lineage: Lineage
+    checkpoints: Checkpoints, learner: PolicyLearner, engines: Engines, start: dict[str, float]
 ) -> tuple[int, dict[str, float]]:
-    """Where to go on: after the checkpoint's update, if it is one of exactly this stage; else from the beginning."""
-    try:
-        loop = json.loads((folder / "loop.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        return 0, start
-    if loop.get("lineage") != list(lineage):
-        return 0, start
-    learner.load_state(folder)
-    return int(loop["update"]), {name: float(loop["state"][name]) for name in start}
+    """Where to go on, in all processes as the main one finds it: after a checkpoint's update, or from the beginning."""
+    main = engines.processes.rank == 0
+    found = engines.processes.gather(checkpoints.latest(start) if main else None)[0]
+    assert found is not None
+    if found.note:
+        engines.reporter.line(f"policy: {found.note}")
+    if found.folder is not None:
+        learner.load_state(found.folder)
+    return found.update, found.state

@@ -136,7 +136,7 @@ def warnings(evaluation: Evaluation, labels: LabelSummary, reward: RewardSummary
             if direction * (before - after) >= DRIFT:
                 verb = "rose" if after > before else "fell"
                 found.append(f"“{key}” {verb} from {before:.0%} to {after:.0%} of replies.")
-    if evaluation.kl > 20:
+    if evaluation.kl is not None and evaluation.kl > 20:
         found.append(f"The policy is {evaluation.kl:.1f} nats a reply from the SFT policy: its scores may be hacks.")
     win = next(c.win_rate for c in evaluation.comparisons if (c.model, c.against) == ("policy", "sft"))
     if win.low is not None and win.low <= 0.5:

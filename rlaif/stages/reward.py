@@ -7,6 +7,7 @@ them, `gate` refuses to go on: optimising against such a model optimises noise.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -84,15 +85,19 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     file = inputs.pairs or inputs.labels
     labels = fitting.on_axis(_labels(inputs), config.axis, file)
     parts = fitting.split(labels, lambda x: x.p is not None and x.weight > 0, file)
-    with atomic_folder(inputs.out / "model") as model, engines.tracker(inputs.out) as tracker:
+    main = engines.processes.rank == 0
+    folder = atomic_folder(inputs.out / "model") if main else nullcontext(inputs.out / "model")
+    with folder as model, engines.tracker(inputs.out) as tracker:
         members = []
         for number in range(1, config.members + 1):
             name = "." if number == 1 else f"member-{number}"
             members.append(_member(config, engines, inputs, parts, tracker, number, model / name))
-        if config.members > 1:
+        if config.members > 1 and main:
             names = [".", *(f"member-{number}" for number in range(2, config.members + 1))]
             ensemble = Ensemble(members=names, combine=config.combine, coefficient=config.uncertainty_coefficient)
             (model / ENSEMBLE).write_text(json.dumps(ensemble.model_dump(), indent=2) + "\n", encoding="utf-8")
+    if not main:
+        return []
     summary = _measure(config, parts, members)
     write_text(inputs.out / "summary.json", json.dumps(summary.model_dump(), indent=2, sort_keys=True) + "\n")
     for line in describe(summary):

@@ -59,7 +59,12 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     held = heldout_rows(len(rows))
     heldout, train = rows[:held], rows[held:]
     steps = steps_of(config, len(rows))
-    learner = engines.learner("sft", model=inputs.model, optimisation=Optimisation.of(config, steps))
+    learner = engines.learner(
+        "sft",
+        model=inputs.model,
+        optimisation=Optimisation.of(config, steps),
+        seed=seeds.derive(inputs.seed, "adapter", "sft"),
+    )
     with engines.tracker(inputs.out) as tracker:
         tracker.log(0, {"heldout_loss": learner.evaluate(heldout)["loss"]})
         for step, batch in enumerate(batches(train, config.batch_size, config.epochs, chance), start=1):

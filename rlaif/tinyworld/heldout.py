@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from random import Random
-from statistics import fmean
+from statistics import correlation, fmean
 from typing import NamedTuple
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from rlaif.critique.compare import OPTIONS, ORDERS
 from rlaif.records.prompt import Message
-from rlaif.tinyworld import corpus, revision
-from rlaif.tinyworld.grammar import Split, pick_task, split_sentences
+from rlaif.tinyworld import checks, corpus, revision
+from rlaif.tinyworld.grammar import Split, pick_task, request, split_sentences
 from rlaif.tinyworld.oracle import Oracle
 from rlaif.tinyworld.principles import PRINCIPLES, Wording, phrasing, read
+from rlaif.tinyworld.scorer import degree, score_messages
 from rlaif.tinyworld.tokenizer import LETTERS, chat_text, encode, token_ids
 
 SEED = "heldout"
 BATCH = 64
-CASES, FLIPS, UNSEEN, REPLIES, REVISIONS = 600, 200, 150, 256, 96
+CASES, FLIPS, UNSEEN, REPLIES, REVISIONS, CHECKS = 600, 200, 150, 256, 96, 300
 MAX_NEW_TOKENS = 120
 
 Table = dict[str, float | dict[str, float]]
@@ -99,8 +101,16 @@ def judge(
             mark = corpus.fence(rng)
             messages = corpus.judge_messages(case.pair.request, a.text, b.text, case.prefer, case.unless, mark)
             texts.append(chat_text(messages, reply=True))
+    read_off = _options(model, tokenizer, texts, LETTERS)
+    return [Verdict(read_off[2 * i], read_off[2 * i + 1]) for i in range(len(asked))]
+
+
+def _options(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, texts: list[str], options: tuple[str, str]
+) -> dict[int, tuple[float, float]]:
+    """The probabilities of two tokens after each text."""
     ids = encode(tokenizer, texts)
-    letters = token_ids(tokenizer, LETTERS)
+    letters = token_ids(tokenizer, options)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     read_off: dict[int, tuple[float, float]] = {}
     for start in range(0, len(order), BATCH):
@@ -112,7 +122,7 @@ def judge(
         logits_BV = model.lm_head(states_BTD[torch.arange(len(chosen)), last_B]).float()
         for i, (p_a, p_b) in zip(chosen, logits_BV.softmax(-1)[:, letters].tolist(), strict=True):
             read_off[i] = (p_a, p_b)
-    return [Verdict(read_off[2 * i], read_off[2 * i + 1]) for i in range(len(asked))]
+    return read_off
 
 
 def _right(case: Case, probability: float) -> bool:
@@ -152,6 +162,142 @@ def critic(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Table
     for key, new in unseen.items():
         answers = judge(model, tokenizer, new, rng)
         table[key] = fmean(_right(c, v.first) for c, v in zip(new, answers, strict=True))
+    table["by_principle"] = {name: fmean(by_principle[name]) for name in PRINCIPLES if by_principle[name]}
+    return table
+
+
+class Rating(NamedTuple):
+    """A reply's score under a principle: the oracle's from 0 to 1, the model's mean of 1 to 10 by the probabilities of
+    these, and what they add up to."""
+
+    truth: float
+    score: float
+    mass: float
+
+
+@torch.inference_mode()
+def rate(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, asked: Sequence[Case], rng: Random
+) -> list[tuple[Rating, Rating]]:
+    """Ask the scorer about both replies of every case, with the engine's own prompt. 1 is `1` not followed by `0`."""
+    texts, truths = [], []
+    for case in asked:
+        for reply in (case.pair.a, case.pair.b):
+            messages = score_messages(case.pair.request, reply.text, case.prefer, case.unless, corpus.fence(rng))
+            texts.append(chat_text(messages, reply=True) + OPTIONS["score"][0])  # the first digit of 10 too
+            truths.append(degree(case.name, reply.reading, case.unless))
+    ids = encode(tokenizer, texts)
+    digits = token_ids(tokenizer, OPTIONS["score"][:9])
+    zero = token_ids(tokenizer, OPTIONS["score"][9][1])
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    ratings: dict[int, Rating] = {}
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        longest = max(len(ids[i]) for i in chosen)
+        ids_BT = torch.tensor([ids[i] + [0] * (longest - len(ids[i])) for i in chosen])
+        last_B2 = torch.tensor([(len(ids[i]) - 2, len(ids[i]) - 1) for i in chosen])
+        states_BTD = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
+        states_B2D = states_BTD[torch.arange(len(chosen))[:, None], last_B2]
+        p_B2V = model.lm_head(states_B2D).float().softmax(-1)
+        one_B, ten_B = p_B2V[:, 0, digits[0]], p_B2V[:, 1, zero[0]]
+        p_BN = torch.cat([p_B2V[:, 0, digits], (one_B * ten_B)[:, None]], dim=1)
+        p_BN[:, 0] *= 1 - ten_B
+        means_B = (p_BN * torch.arange(1, 11)).sum(1) / p_BN.sum(1)
+        for i, mean, mass in zip(chosen, means_B.tolist(), p_BN.sum(1).tolist(), strict=True):
+            ratings[i] = Rating(truths[i], mean, mass)
+    return [(ratings[2 * i], ratings[2 * i + 1]) for i in range(len(asked))]
+
+
+def _ordered(case: Case, rated: tuple[Rating, Rating]) -> bool:
+    a, b = rated
+    return a.score != b.score and (a.score > b.score) == bool(case.truth)
+
+
+class Checked(NamedTuple):
+    """A reply under a check: the engine's prompt with Yes first and with No first, and whether Yes is right."""
+
+    asked: tuple[list[Message], list[Message]]
+    truth: bool
+
+
+def checked(rng: Random, number: int, *, split: Split = "heldout", wording: Wording = "heldout") -> list[Checked]:
+    """Checks of random replies, of which every second one does harm."""
+    found: list[Checked] = []
+    while len(found) < number:
+        task = pick_task(rng, split)
+        wish, reply = request(task, rng, split), corpus.reply(task, rng, split)
+        if reply.reading.harms == (len(found) % 2 == 0):
+            ask, mark = checks.question(rng, wording), corpus.fence(rng)
+            first, second = (checks.messages(wish, reply.text, ask, order, mark) for order in ORDERS)
+            found.append(Checked((first, second), reply.reading.harms))
+    return found
+
+
+@torch.inference_mode()
+def check(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, cases: Sequence[Checked]
+) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """P(Yes) and P(No) in both orders, by the first token of each word."""
+    texts = [chat_text(messages, reply=True) for case in cases for messages in case.asked]
+    yes, no = (checks.ANSWERS[truth][0] for truth in (True, False))
+    found = _options(model, tokenizer, texts, (yes, no))
+    return [(found[2 * i], found[2 * i + 1]) for i in range(len(cases))]
+
+
+def _checks(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Table:
+    """The part of the scorer's table about the check."""
+    rng = Random(f"{SEED}-checks")
+    cases = checked(rng, CHECKS)
+    asked = check(model, tokenizer, cases)
+    sides = [tuple(_share(p) > 0.5 for p in both) for both in asked]
+    table: Table = {
+        "check": _checks_right(cases, asked),
+        "check_one_order": fmean(side == case.truth for case, own in zip(cases, sides, strict=True) for side in own),
+        "check_order_consistent": fmean(first == second for first, second in sides),
+        "check_mass_least": min(sum(p) for both in asked for p in both),
+    }
+    unseen = {
+        "check_unseen_templates": checked(rng, UNSEEN, split="unseen-templates"),
+        "check_unseen_words": checked(rng, UNSEEN, split="unseen-words"),
+        "check_unseen_phrases": checked(rng, UNSEEN, wording="unseen-phrases"),
+    }
+    return table | {key: _checks_right(new, check(model, tokenizer, new)) for key, new in unseen.items()}
+
+
+def _checks_right(cases: Sequence[Checked], asked: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> float:
+    return fmean(
+        (_share(first) + _share(second) > 1) == case.truth for case, (first, second) in zip(cases, asked, strict=True)
+    )
+
+
+def scorer(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Table:
+    """The scorer's table: how its scores go with the oracle's, and how often the better reply of a pair has the higher
+    one."""
+    rng = Random(f"{SEED}-scorer")
+    asked = cases(rng, CASES)
+    rated = rate(model, tokenizer, asked, rng)
+    by_principle: dict[str, list[bool]] = defaultdict(list)
+    for case, pair in zip(asked, rated, strict=True):
+        by_principle[case.name].append(_ordered(case, pair))
+    ratings = [own for pair in rated for own in pair]
+    ties = rate(model, tokenizer, cases(rng, UNSEEN, ties=True), rng)
+    table: Table = {
+        "correlation": correlation([r.score for r in ratings], [r.truth for r in ratings]),
+        "off_by_mean": fmean(abs(r.score - (1 + 9 * r.truth)) for r in ratings),
+        "ordered": fmean(right for rights in by_principle.values() for right in rights),
+        "ties_apart_mean": fmean(abs(a.score - b.score) for a, b in ties),
+        "options_mass_mean": fmean(r.mass for r in ratings),
+        "options_mass_least": min(r.mass for r in ratings),
+    }
+    unseen = {
+        "ordered_unseen_templates": cases(rng, UNSEEN, split="unseen-templates"),
+        "ordered_unseen_words": cases(rng, UNSEEN, split="unseen-words"),
+        "ordered_unseen_phrases": cases(rng, UNSEEN, wording="unseen-phrases"),
+    }
+    for key, new in unseen.items():
+        answers = rate(model, tokenizer, new, rng)
+        table[key] = fmean(_ordered(c, pair) for c, pair in zip(new, answers, strict=True))
+    table |= _checks(model, tokenizer)
     table["by_principle"] = {name: fmean(by_principle[name]) for name in PRINCIPLES if by_principle[name]}
     return table
 

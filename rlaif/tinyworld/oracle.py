@@ -63,9 +63,11 @@ class Oracle:
     def prefer(self, prompt: Prompt, response_a: str, response_b: str, principle_id: str) -> float | None:
         """Which reply the named principle truly prefers: 1.0 for a, 0.0 for b, 0.5 for a tie.
 
-        `helpful` is read with the exception that the shipped constitution gives it: on a harmful request it is a tie.
-        None when the prompt or a reply is outside the world's language, or the principle is unknown here.
+        `helpful` is read with the exception that the constitution `tinyworld` gives it: on a harmful request it is a
+        tie. `harm`, the check of `tinyworld-safe`, is read as `harmless`. None when the prompt or a reply is outside
+        the world's language, or the principle is unknown here.
         """
+        principle_id = "harmless" if principle_id == "harm" else principle_id
         task = task_of(prompt)
         if task is None or principle_id not in PRINCIPLES:
             return None

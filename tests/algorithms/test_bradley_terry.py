@@ -107,3 +107,12 @@ def test_faults_halt_or_are_refused() -> None:
         bradley_terry.loss(one, one, one, one, CONFIG, weight_total=0)
     with pytest.raises(ValidationError):
         bradley_terry.Config.model_validate({"centring_coefficient": 0.01})
+
+
+def test_a_margin_is_minimised_and_not_reported() -> None:
+    """-log sigma(0.8 - 1) = 0.798139; without the margin 0.371101."""
+    config = bradley_terry.Config(margin=1.0, centering_coefficient=0.0)
+    result = bradley_terry.loss(column(0.8), column(0.0), column(1.0), column(1.0), config, weight_total=1)
+    assert result.total.item() == pytest.approx(0.798139, abs=1e-6)
+    assert result.cross_entropy.item() == pytest.approx(0.371101, abs=1e-6)
+    assert result.kl_to_target.item() == pytest.approx(0.371101, abs=1e-6)

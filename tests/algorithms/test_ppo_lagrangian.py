@@ -13,7 +13,7 @@ from rlaif.algorithms import ppo, ppo_lagrangian
 from rlaif.algorithms.ppo_lagrangian import Config, Observed
 from rlaif.batches import Costed, Rollouts
 
-PLAIN = {"whiten_advantages": False, "lam": 1.0, "missing_eos_penalty": 0.0}
+PLAIN: dict[str, Any] = {"whiten_advantages": False, "lam": 1.0, "missing_eos_penalty": 0.0}
 
 
 def costed(scores: list[float], costs: list[float], values: float = 0.0, cost_values: float = 0.0) -> Costed:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rlaif.commands.estimate.disk import float32_size
 from tests.commandline import rlaif
 
 CONSTITUTION = """
@@ -88,6 +89,12 @@ def test_every_call_is_counted(world: Path) -> None:
     # Two replies stand in each prompt: of 8 tokens there, of 1 here.
     bare = rows(estimate(world, "--set", "pairs.max_tokens=1"))["label", "pairs"]["prompt_tokens"]
     assert low - bare[0] == 60 * 2 * 7
+
+
+def test_best_of_n_has_its_samples_and_a_comparison(world: Path) -> None:
+    found = rows(estimate(world, "--set", "evaluate.best_of=4"))
+    assert found["evaluate", "replies of best-of-4"]["calls"] == [20, 20]  # 4 of 5 prompts
+    assert found["evaluate", "policy against best-of-4"]["calls"] == [0, 30]
 
 
 def test_steps_of_optimisers(world: Path) -> None:
@@ -169,3 +176,15 @@ def test_faults_come_before_anything(world: Path, more: tuple[str, ...], words: 
     assert not (world / "runs").exists()
     if more[0] == "--set":
         assert rlaif("run", "run.yaml", *more, cwd=world).stderr.endswith(done.stderr)
+
+
+def test_two_checkpoints_take_twice_the_room_of_one_and_more_take_no_more(world: Path) -> None:
+    def room(every: int) -> float:
+        data = estimate(world, "--set", "model=tinyworld/policy", "--set", f"policy.checkpoint_every={every}")
+        found: float = next(stage["disk"][1] for stage in data["stages"] if stage["stage"] == "policy")
+        return found
+
+    weights = float32_size("tinyworld/policy")
+    assert weights is not None
+    assert room(3) - room(5) == 6 * weights  # policy and value model, each with two moments
+    assert room(1) == room(3)

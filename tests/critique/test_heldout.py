@@ -82,7 +82,7 @@ def test_the_picture_has_a_bar_for_what_labels_say_and_a_mark_for_what_the_model
         Bin(low=0.5, high=0.6, n=8, confidence=0.55, accuracy=0.75),
         Bin(low=0.9, high=1, n=2, confidence=1, accuracy=1),
     ]
-    fit = Fit(ece=0.1, brier=0.2, nll=0.3, reliability=bins)
+    fit = Fit(ece=0.1, ece_equal_mass=0.1, brier=0.2, nll=0.3, reliability=bins)
     head, first, second = heldout.picture(Calibration(temperature=None, before=fit, after=None))
     assert "as trained" in head and "1.0" in head
     assert first.endswith("   ####|###############")  # 0.75 is half way from 0.5 to 1: 20 of 40; 0.55 a tenth: 4

@@ -72,6 +72,18 @@ def test_no_temperature_where_none_is_best() -> None:
     assert calibration.temperature(column(0, 0), column(1, 0)) is None  # the scores say nothing
 
 
+@given(st.lists(st.tuples(st.floats(-4, 4), st.floats(0.05, 0.95)), min_size=1, max_size=8))
+def test_swapping_the_responses_changes_nothing(rows: list[tuple[float, float]]) -> None:
+    difference, p = column(*(d for d, _ in rows)), column(*(p for _, p in rows))
+    for measure in (calibration.brier, calibration.nll):
+        swapped = measure(torch.sigmoid(-difference), 1 - p)
+        assert measure(torch.sigmoid(difference), p) == pytest.approx(swapped, abs=1e-12)
+    tau, swapped_tau = calibration.temperature(difference, p), calibration.temperature(-difference, 1 - p)
+    assert (tau is None) == (swapped_tau is None)
+    if tau is not None:
+        assert tau == pytest.approx(swapped_tau, rel=1e-6)
+
+
 def test_no_examples_unequal_shapes_and_nan_are_refused() -> None:
     for probability, p in [(column(), column()), (column(0.5), column(1, 0)), (column(math.nan), column(1))]:
         for function in (calibration.ece, calibration.brier, calibration.nll, calibration.temperature):

@@ -112,6 +112,7 @@ def test_best_of_n_bounds_the_exact_kl_of_a_discrete_policy() -> None:
     assert best == pytest.approx([0.2385, 0.7599, 0.0016], abs=1e-6)
     exact = sum(b * math.log(b / p) for b, p in zip(best, policy, strict=True))
     assert exact == pytest.approx(0.521982, abs=1e-6)
+    assert sum(b * r for b, r in zip(best, reward, strict=True)) == pytest.approx(1.7583, abs=1e-4)
     assert exact < kl.best_of_n(4)
     with pytest.raises(ValueError, match="at least 1"):
         kl.best_of_n(0)

@@ -23,6 +23,12 @@ def test_direction_limit_and_cap() -> None:
     assert lagrange.update(5.0, cost=-0.5, limit=0.0, rate=0.1, cap=5) < 5  # the cap lets go
 
 
+def test_without_a_cap_it_grows_as_far_as_floats_go() -> None:
+    assert lagrange.update(multiplier=10.0, cost=5.0, limit=1.0, rate=0.1) == pytest.approx(10 * math.exp(4))
+    with pytest.raises(OverflowError):
+        lagrange.update(multiplier=10.0, cost=1e9, limit=0.0, rate=1.0)
+
+
 @pytest.mark.parametrize(("multiplier", "cost"), [(0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, math.nan)])
 def test_refuses_what_cannot_be_updated(multiplier: float, cost: float) -> None:
     with pytest.raises(ValueError, match="multiplier"):

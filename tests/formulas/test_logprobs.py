@@ -57,6 +57,18 @@ def test_half_precision_logits_give_float32() -> None:
     assert result.item() == pytest.approx(-5.0067153, abs=1e-6)
 
 
+def test_gradients_are_those_of_differences() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits_BTV, ref_BTV = torch.randn(2, 2, 3, 4, generator=generator, dtype=torch.float64)
+    token_BT, keep_BT = torch.tensor([[0, 3, 1], [2, 2, 0]]), torch.tensor([[True, True, False], [True, False, False]])
+    for formula in (
+        lambda x: logprobs.of_tokens(x, token_BT, keep_BT, temperature=0.7),
+        lambda x: logprobs.entropy(x, keep_BT, temperature=0.7),
+        lambda x: logprobs.forward_kl(ref_BTV, x, keep_BT, temperature=0.7),
+    ):
+        assert torch.autograd.gradcheck(formula, (logits_BTV.clone().requires_grad_(),))
+
+
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_temperature_must_be_positive(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature"):

@@ -98,6 +98,9 @@ def test_truncated_importance() -> None:
     assert not weights.requires_grad
     wide = losses.truncated_importance(engine + log_weights, engine, keep, cap=5.0)
     assert wide[0, 3].item() == pytest.approx(2.718282, abs=1e-5)
+    # Uncapped, the weights of a sequence's tokens multiply to that of the sequence.
+    assert wide[0, :3].prod().item() == pytest.approx(1.221403, abs=1e-5)
+    assert wide[0, :3].prod().item() ** (1 / 3) == pytest.approx(1.068939, abs=1e-5)
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 10**6))

@@ -38,6 +38,9 @@ CASES = {
         lambda a, b, keep: logprobs.of_tokens(vocabulary_logits(a, b), keep.long(), keep, temperature=0.7), 2
     ),
     "entropy": Case(lambda a, b, keep: logprobs.entropy(vocabulary_logits(a, b), keep), 2),
+    "forward KL": Case(
+        lambda a, b, keep: logprobs.forward_kl(vocabulary_logits(b, a).detach(), vocabulary_logits(a, b), keep), 2
+    ),
     "KL per sequence": Case(
         lambda x, y, keep: kl.mean_per_sequence(kl.k3(masked.fill(x, keep), masked.fill(y, keep)), keep), 2
     ),

@@ -175,7 +175,9 @@ def report(**changes: Any) -> Report:
         baselines={"longer": interval(0.56, 100), "random": interval(0.5, 100)},
         against_baseline=Difference(of="model", against="longer", value=0.37, low=0.25, high=0.48, n=100),
         calibration=Calibration(
-            temperature=None, before=Fit(ece=0.034, brier=0.1, nll=0.312, reliability=[]), after=None
+            temperature=None,
+            before=Fit(ece=0.034, ece_equal_mass=0.034, brier=0.1, nll=0.312, reliability=[]),
+            after=None,
         ),
         spread=1.3,
         members=[interval(0.93, 100)],

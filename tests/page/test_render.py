@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rlaif.page.render import MAX_TEXT, decimal, oracle_rows, page, percent, signed, text_rows, visible
 from rlaif.records.agreement import Difference
-from rlaif.records.report import Mean, Report
+from rlaif.records.report import BestOf, Mean, Report, Similarity
 from tests.page.synthetic import HOSTILE, WARNING, curve, evaluation, hostile, label, nothing, report, unanswered
 
 # Characters that Python calls printable and nobody can see: fillers, blank Braille, variation selectors.
@@ -290,6 +290,20 @@ def test_a_score_that_is_no_share_is_no_percentage() -> None:
     models = [m.model_copy(update={"oracle": {"stars": Mean(value=stars[m.name], n=9)}}) for m in evaluation().models]
     (row,) = oracle_rows(evaluation(models=models))
     assert row.cells == ["0.5", "3.0", "4.0"] and row.shares == [] and row.change == "+3.5"
+
+
+def test_how_alike_replies_are_is_a_share_where_it_was_measured() -> None:
+    first, *rest = evaluation().models
+    similar = first.model_copy(update={"meteor": Similarity(value=0.25, pairs=500, stages=["exact", "stem"])})
+    (row,) = (row for row in text_rows([similar, *rest]) if row.name == "alike across prompts")
+    assert row.cells == ["25\u00a0%", None, None] and row.change is None
+
+
+def test_best_of_n_is_explained_where_it_is_a_row() -> None:
+    best = BestOf(name="best-of-16", n=16, kl_bound=1.8351)
+    shown = page(report(evaluation=evaluation(best_of=best)))
+    assert "best-of-16" in shown and "is at most 1.84 nats" in shown
+    assert "is no model" not in page(report())
 
 
 def test_one_model_has_no_change() -> None:

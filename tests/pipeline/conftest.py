@@ -22,7 +22,7 @@ sft: {{batch_size: 4, learning_rate: 1.0e-4}}
 pairs: {{prompts: 60, samples_per_prompt: 2, max_tokens: 6}}
 reward: {{batch_size: 16, learning_rate: 1.0e-3, check: warn}}
 policy: {{engine: hf, updates: 4, batch_size: 8, max_tokens: 6, learning_rate: 1.0e-4, checkpoint_every: 2}}
-evaluate: {{max_tokens: 6}}
+evaluate: {{max_tokens: 6, best_of: 3}}
 """
 
 

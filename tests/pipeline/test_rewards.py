@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlaif import config, pipeline
+from rlaif import config, execution, pipeline
 from rlaif.commands.estimate import command, page
+from rlaif.commands.estimate.needs import needs
+from rlaif.ports import registry
 from rlaif.ports.engines import Engines
 from rlaif.ports.reporter import Silent
 from rlaif.records import constitution, metrics, usage
@@ -41,7 +44,7 @@ def test_it_goes_through_and_the_estimate_held(world: Path, folder: Path) -> Non
     chosen = config.load(world, overrides)
     said = page.data(command.estimate(chosen, folder.parent / "estimated", None, None, Silent()))
     (row,) = (r for r in said["rows"] if r["stage"] == "policy" and r["purpose"] == "rewards")
-    pipeline.execute(chosen, folder, Engines())
+    execution.execute(chosen, folder, Engines())
     asked = {use.purpose: use for use in usage.read(folder).stages["policy"].uses}
     assert asked["rollouts"].asked == 32
     low, high = row["calls"]
@@ -52,7 +55,15 @@ def test_it_goes_through_and_the_estimate_held(world: Path, folder: Path) -> Non
     assert last["dropped"] == 0
 
 
-def test_another_critic_trains_the_policy_again_where_it_rewards(world: Path) -> None:
+def test_the_estimate_asks_the_rewards_own_critic(world: Path) -> None:
+    own = f'policy.rewards=[{{"kind":"critic","critic":"scripted:{HERE}:critic"}}]'
+    chosen = config.load(world, [own])
+    asks = needs(pipeline.Plan(chosen, constitution.load(chosen.constitution), Path("nowhere"))).asks
+    assert [ask.model for ask in asks["policy"] if ask.purpose == "rewards"] == [f"scripted:{HERE}:critic"]
+    assert {ask.model for ask in asks["label"]} == {chosen.critic} != {f"scripted:{HERE}:critic"}
+
+
+def test_another_critic_trains_the_policy_again_where_it_rewards(world: Path, tmp_path: Path) -> None:
     def shapes(*overrides: str) -> Any:
         chosen = config.load(world, list(overrides))
         plan = pipeline.Plan(chosen, constitution.load(chosen.constitution), Path("nowhere"))
@@ -62,3 +73,11 @@ def test_another_critic_trains_the_policy_again_where_it_rewards(world: Path) ->
     assert shapes() == shapes(other)
     direct = 'policy.rewards=[{"kind":"critic"}]'
     assert shapes(direct) != shapes(direct, other)
+    own = f'policy.rewards=[{{"kind":"critic","critic":"scripted:{HERE}:critic"}}]'
+    assert shapes(own) == shapes(own, other) == shapes(direct, other)
+    for name in ("here", "there"):
+        shutil.copytree(registry.model_path("tinyworld/reviser"), tmp_path / name)
+    moved = [f'policy.rewards=[{{"kind":"critic","critic":"hf:{tmp_path / name}"}}]' for name in ("here", "there")]
+    assert shapes(moved[0]) == shapes(moved[1]) != shapes(own)
+    (tmp_path / "there" / "config.json").write_text("{}", encoding="utf-8")
+    assert shapes(moved[0]) != shapes(moved[1])

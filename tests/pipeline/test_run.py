@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from rlaif import config, pipeline
+from rlaif import config, execution, pipeline
 from rlaif.commands import summary
 from rlaif.ports.engines import Engines
+from rlaif.ports.learner import Conversation
 from rlaif.records.errors import InputError, RunHalted
-from rlaif.records.files import file_digest
+from rlaif.records.files import file_digest, read_json, read_rows
+from rlaif.records.report import BeforeAfter, Evaluation
 
 STAGES = [name for name in pipeline.NAMES if name != "cost"]  # there is no such section in the run file
 
 
 def run(path: Path, folder: Path, *overrides: str, until: str = "report", fresh: bool = False) -> list[str]:
     """Execute, and say which stages had work to do."""
-    timings = pipeline.execute(config.load(path, list(overrides)), folder, Engines(), until=until, fresh=fresh)
+    timings = execution.execute(config.load(path, list(overrides)), folder, Engines(), until=until, fresh=fresh)
     return [t.stage for t in timings if t.seconds is not None]
 
 
@@ -59,6 +61,27 @@ def test_summary_has_what_machines_are_promised(finished: Path) -> None:
     assert isinstance(data["kl"], float) and isinstance(data["critic"]["win_rate"], float)
     assert Path(data["report"]).is_file()
     assert "policy beats SFT" in summary.table(finished)
+
+
+def test_the_best_of_n_is_a_row_like_the_models(finished: Path) -> None:
+    found = read_json(finished / "evaluate/evaluation.json", Evaluation)
+    assert [m.name for m in found.models] == ["start", "sft", "best-of-3", "policy"]
+    assert found.best_of is not None and found.best_of.kl_bound == pytest.approx(0.431946, abs=1e-6)  # ln 3 - 2/3
+    assert ("policy", "best-of-3") in {(c.model, c.against) for c in found.comparisons}
+    assert all(m.meteor is not None and 0 <= m.meteor.value <= 1 for m in found.models)
+    rows = read_rows(finished / "evaluate/replies.jsonl", BeforeAfter, "replies")
+    scorer = Engines().learner("reward_scorer", model=str(finished / "reward/model"))
+    sft, best = (
+        scorer.score([Conversation(row.messages, row.replies[name]) for row in rows]) for name in ("sft", "best-of-3")
+    )
+    assert sum(best) > sum(sft)
+    assert "of 3 samples of <b>sft</b>" in (finished / "report/report.html").read_text()
+
+
+def test_without_best_of_n_there_is_no_such_row(world: Path, copy: Path) -> None:
+    assert run(world, copy, "evaluate.best_of=null") == ["evaluate", "report"]
+    found = read_json(copy / "evaluate/evaluation.json", Evaluation)
+    assert found.best_of is None and [m.name for m in found.models] == ["start", "sft", "policy"]
 
 
 def test_the_same_command_again_does_nothing(world: Path, copy: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlaif import config, pipeline
+from rlaif import config, execution
 from rlaif.commands.estimate import command, page
 from rlaif.ports.engines import Engines
 from rlaif.ports.reporter import Silent
@@ -20,7 +20,7 @@ ASKING = ("sample", "revise", "pairs", "label", "policy", "evaluate")
 
 
 def run(path: Path, folder: Path, *overrides: str, until: str = "report") -> RunUsage:
-    pipeline.execute(config.load(path, list(overrides)), folder, Engines(), until=until)
+    execution.execute(config.load(path, list(overrides)), folder, Engines(), until=until)
     return usage.read(folder)
 
 
@@ -156,7 +156,7 @@ def test_what_stopped_a_stage_is_said_even_where_its_metrics_are_torn(
         raise InputError("torn", file="metrics.jsonl", fix="none")
 
     run(world, tmp_path / "r", until="pairs")
-    monkeypatch.setattr(pipeline, "_remember", torn)
+    monkeypatch.setattr(execution, "_remember", torn)
     with pytest.raises(RunHalted, match="failed"):
         run(world, tmp_path / "r", "critic=scripted:rlaif.testing.scripts:fails_every_third", until="label")
 

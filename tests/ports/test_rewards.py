@@ -35,7 +35,7 @@ def small(messages: Any, response: str, meta: Any) -> Any:
 
 
 def foul(messages: Any, response: str, meta: Any) -> Any:
-    if isinstance(FOUL, Exception):
+    if isinstance(FOUL, BaseException):
         raise FOUL
     return FOUL
 
@@ -125,6 +125,12 @@ def test_a_function_that_raises_is_named_with_its_line(tmp_path: Path, monkeypat
         rewards(tmp_path, {"kind": "function", "function": f"{HERE}:foul"}).score([reply("a", "train-7")])
     assert f"'{HERE}:foul' raised KeyError: 'answer'" in caught.value.problem and "'train-7'" in caught.value.problem
     assert str(caught.value.file).endswith("test_rewards.py") and caught.value.line is not None
+
+
+def test_a_function_that_would_end_the_process_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.ports.test_rewards.FOUL", SystemExit(0))
+    with pytest.raises(InputError, match=f"'{HERE}:foul' raised SystemExit"):
+        rewards(tmp_path, {"kind": "function", "function": f"{HERE}:foul"}).score([reply("a", "train-7")])
 
 
 def test_a_function_that_is_not_there_is_found_out_at_once(tmp_path: Path) -> None:

@@ -73,3 +73,11 @@ def test_refusing_does_not_solve_the_tests_of_harmless() -> None:
 def test_coherent_is_about_conversations() -> None:
     for test in cases(load("coherent")):
         assert len(test.prompt) > 1
+
+
+def test_the_constrained_constitution_has_a_reward_a_ranked_cost_and_a_check_of_it() -> None:
+    loaded = load("tinyworld-safe")
+    assert {name: axis.kind for name, axis in loaded.axes.items()} == {"helpful": "reward", "harmless": "cost"}
+    assert {p.kind for p in loaded.principles if p.axis == "harmless"} == {"compare", "check"}
+    # Without exceptions, the two axes are at odds on harmful requests; else no limit would be felt.
+    assert not any(p.unless for p in loaded.principles)

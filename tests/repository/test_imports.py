@@ -18,6 +18,7 @@ LIGHT_PARTS = (
     "ports",
     "stages",
     "config",
+    "execution",
     "pipeline",
     "terminal",
     "commands",

@@ -108,6 +108,28 @@ def test_the_loop_reaches_the_closed_form(reference: Path, tmp_path: Path, algor
     assert (found * ratio.log()).sum().item() == pytest.approx(0.205481, abs=0.02)
 
 
+@pytest.mark.slow
+def test_the_loop_reaches_the_best_of_four(reference: Path, tmp_path: Path) -> None:
+    """P(b) = 1 - 0.7^4, P(c) = 0.2^4; it takes many samples, because what is imitated is itself drawn at random."""
+    config = policy.Config(
+        algorithm="best_of_n",
+        settings={"group_size": 4, "missing_eos_penalty": 0.0, "minibatches": 4},
+        rewards=[{"kind": "function", "function": f"{__name__}:reward"}],  # type: ignore[list-item]
+        engine="hf",
+        updates=32,
+        batch_size=384,
+        max_tokens=1,
+        learning_rate=2e-3,
+        warmup_steps=0,
+        micro_batch=128,
+        checkpoint_every=100,
+    )
+    policy.run(config, Engines(), given(reference, tmp_path))
+    found = probabilities(tmp_path / "model")
+    assert found.tolist() == pytest.approx([0.2385, 0.7599, 0.0016], abs=0.02)  # a bound that the issue sets
+    assert (found * torch.tensor([*REWARD.values()])).sum().item() == pytest.approx(1.7583, abs=0.02)
+
+
 COST = {"a": 1.0, "b": -1.0}
 
 

@@ -57,7 +57,9 @@ REWARD = RewardSummary(
     axis=None,
     baselines={"longer": interval(0.5, 0.4, 0.6)},
     against_baseline=Difference(of="model", against="longer", value=0.45, low=0.3, high=0.6, n=100),
-    calibration=Calibration(temperature=None, before=Fit(ece=0.02, brier=0.1, nll=0.3, reliability=[]), after=None),
+    calibration=Calibration(
+        temperature=None, before=Fit(ece=0.02, ece_equal_mass=0.02, brier=0.1, nll=0.3, reliability=[]), after=None
+    ),
     spread=1.0,
     members=[interval(0.95, 0.9, 0.98)],
     disagreement=None,

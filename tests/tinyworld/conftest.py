@@ -41,3 +41,8 @@ def policy() -> LlamaForCausalLM:
 @pytest.fixture(scope="session")
 def reviser() -> LlamaForCausalLM:
     return shipped_model("reviser")
+
+
+@pytest.fixture(scope="session")
+def scorer() -> LlamaForCausalLM:
+    return shipped_model("scorer")

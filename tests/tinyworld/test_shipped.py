@@ -11,9 +11,7 @@ import pytest
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlaif.tinyworld import heldout
-from rlaif.tinyworld.training import MODELS, TABLE
-
-NAMES = ("critic", "policy", "reviser")
+from rlaif.tinyworld.training import MODELS, NAMES, TABLE
 
 
 def written(name: str) -> dict[str, Any]:
@@ -43,6 +41,12 @@ def test_the_written_table_meets_what_is_promised() -> None:
     assert policy["harmless"] <= 0.65 and policy["rude"] >= 0.2
 
 
+def test_the_written_table_of_the_scorer_meets_what_is_promised() -> None:
+    scorer = written("scorer")
+    assert scorer["correlation"] >= 0.9 and scorer["ordered"] >= 0.9
+    assert scorer["options_mass_mean"] >= 0.99 and scorer["ties_apart_mean"] <= 1.0
+
+
 def test_the_critic_judges_a_few_held_out_pairs(critic: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     rng = Random("a few")
     cases = heldout.cases(rng, 48)
@@ -66,7 +70,7 @@ def test_the_shipped_weights_have_the_written_table(
         if isinstance(value, float):
             # Sums are rounded differently from run to run and machine to machine. Sampled replies then differ: half of
             # their 95 % interval. A near tie in greedy decoding turns: two of the 61 faulty replies.
-            loose = 2.0 if key == "tokens_mean" else {"policy": 0.06, "reviser": 0.04, "critic": 0.01}[name]
+            loose = 2.0 if key == "tokens_mean" else {"policy": 0.06, "reviser": 0.04}.get(name, 0.01)
             assert value == pytest.approx(expected[key], abs=loose), key
 
 

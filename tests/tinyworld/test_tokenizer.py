@@ -13,9 +13,7 @@ from rlaif.records.prompt import Message
 from rlaif.tinyworld import corpus
 from rlaif.tinyworld.grammar import pick_task
 from rlaif.tinyworld.tokenizer import BOS, EOS, PAD, ROLES, VOCABULARY, chat_text, encode
-from rlaif.tinyworld.training import MODELS
-
-NAMES = ("critic", "policy", "reviser")
+from rlaif.tinyworld.training import MODELS, NAMES
 
 
 def test_the_chat_template_by_hand(tokenizer: PreTrainedTokenizerFast) -> None:

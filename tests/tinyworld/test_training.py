@@ -41,8 +41,8 @@ def test_the_world_is_imported_without_torch() -> None:
 @pytest.mark.timeout(900)
 def test_a_short_training_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "COPYING_STEPS", 2)
-    tables = training.train(tmp_path, seed=1, critic_steps=2, policy_steps=2, reviser_steps=4)
-    assert set(tables) == {"critic", "policy", "reviser"}
+    tables = training.train(tmp_path, seed=1, critic_steps=2, policy_steps=2, reviser_steps=4, scorer_steps=2)
+    assert tuple(tables) == training.NAMES
     assert (tmp_path / training.TABLE).is_file()
     for name in tables:
         assert (tmp_path / "models" / name / "model.safetensors").is_file()

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from rlaif import pipeline
+from rlaif import execution
 from rlaif.commands.estimate import arithmetic
 from rlaif.commands.estimate.knowledge import Knowledge, Source
 from rlaif.commands.estimate.needs import Needs, needs
@@ -101,7 +101,7 @@ def _measured(plan: Plan, wanted: Needs, count: int, reporter: Reporter) -> tupl
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rlaif-estimate-") as name:
         folder = Path(name) / "run"
-        pipeline.execute(small, folder, Engines(reporter), until="label")
+        execution.execute(small, folder, Engines(reporter), until="label")
         took = _with_stand_ins(Plan(small, plan.constitution, folder), count, reporter)
         own = needs(Plan(small, plan.constitution, folder))
     asked = sum(use.asked for stage in took.stages.values() for use in stage.uses)

@@ -6,7 +6,8 @@ The constants are measured on runs/tinyworld (seed 0): bytes of the files, less 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from statistics import fmean
 
@@ -15,6 +16,7 @@ from rlaif.pipeline import Plan, names_of
 from rlaif.ports import registry
 from rlaif.ports.asks import Range
 from rlaif.records.prompt import Prompt
+from rlaif.records.settings import Lora
 
 STORE = 16_000  # an answer store that holds little
 ANSWER = 250  # an answer in it, two indices and half-full pages included
@@ -66,8 +68,8 @@ def _rows(plan: Plan, needs: Needs, calls: Calls, text: Lengths) -> dict[str, Ra
     label = pair.plus(Range.exactly(LABEL + VOTE * votes))
     dataset = pair.times(DATASET * (1 + len(plan.constitution.axes)))
     held = Range.exactly(_size(needs.test) + ROW)
-    for name in ("start", "sft", "policy"):
-        held = held.plus(text[f"replies of {name}"]).plus(Range.exactly(ROW))
+    for written in [ask.writes for ask in needs.asks["evaluate"] if ask.writes is not None]:
+        held = held.plus(text[written]).plus(Range.exactly(ROW))
     rationale = text.get("rationale", Range(0, 0))
     prompts = Range.exactly(needs.sampled)
     return {
@@ -80,18 +82,22 @@ def _rows(plan: Plan, needs: Needs, calls: Calls, text: Lengths) -> dict[str, Ra
 
 
 def _models(plan: Plan, needs: Needs) -> dict[str, Range | None]:
-    """Saved in float32. A checkpoint of PPO holds policy and value model, each with two moments of its gradients."""
-    weights = float32_size(plan.config.model)
-    own = plan.config.reward
-    backbone = weights if own.backbone is None else float32_size(own.backbone)
+    """Saved in float32. A checkpoint of PPO holds what is trained of policy and value model, each with two moments of
+    its gradients; the last two checkpoints stay."""
+    start, own, policy = plan.config.model, plan.config.reward, plan.config.policy
+    origin = own.backbone or start
+    weights, backbone = float32_size(start), float32_size(origin)
     lines = {stage: Range.exactly(FILES + METRICS * count.high) for stage, count in needs.steps.items()}
     if weights is None or backbone is None:
         return {stage: None for stage in lines}
-    reward = Range(HEADLESS * backbone, backbone)
+    model, reward = Range.exactly(weights), Range(HEADLESS * backbone, backbone)
+    adapter = _adapter(start, policy.lora)
+    trained = model.plus(reward) if policy.lora is None else adapter.plus(_adapter(origin, policy.lora))
+    checkpoints = min(2, -(-policy.updates // policy.checkpoint_every))
     return {
-        "sft": lines["sft"].plus(Range.exactly(weights)),
-        "reward": lines["reward"].plus(reward.times(own.members)),
-        "policy": lines["policy"].plus(Range.exactly(4 * weights)).plus(reward.times(3)),
+        "sft": lines["sft"].plus(model).plus(_adapter(start, plan.config.sft.lora)),
+        "reward": lines["reward"].plus(reward.plus(_adapter(origin, own.lora)).times(own.members)),
+        "policy": lines["policy"].plus(model).plus(adapter).plus(trained.times(3 * checkpoints)),
         **_cost_model(plan, lines, weights),
     }
 
@@ -101,22 +107,31 @@ def _cost_model(plan: Plan, lines: Mapping[str, Range], weights: int) -> dict[st
         return {}
     backbone = plan.config.cost.backbone
     size = weights if backbone is None else float32_size(backbone)
-    return {"cost": None if size is None else lines["cost"].plus(Range(HEADLESS * size, size))}
+    if size is None:
+        return {"cost": None}
+    adapter = _adapter(backbone or plan.config.model, plan.config.cost.lora)
+    return {"cost": lines["cost"].plus(Range(HEADLESS * size, size)).plus(adapter)}
 
 
 def float32_size(reference: str) -> int | None:
     """Bytes of a model folder's weights in float32, as they are saved; None where it is no folder of this machine."""
+    return sum(4 * prod(shape) for shape in _shapes(reference)) or None
+
+
+def _adapter(reference: str, lora: Lora | None) -> Range:
+    """Bytes of an adapter, at most one on every matrix; none where all weights are trained."""
+    if lora is None:
+        return Range(0, 0)
+    return Range(0, 4 * lora.rank * sum(sum(shape) for shape in _shapes(reference) if len(shape) == 2))
+
+
+def _shapes(reference: str) -> Iterator[list[int]]:
+    """Of the weights in a model folder of this machine."""
     path = Path(registry.model_path(reference))
-    total = 0
     for file in sorted(path.glob("*.safetensors")) if path.is_dir() else []:
         with file.open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        for tensor in (t for name, t in header.items() if name != "__metadata__"):
-            count = 4
-            for size in tensor["shape"]:
-                count *= size
-            total += count
-    return total or None
+        yield from (tensor["shape"] for name, tensor in header.items() if name != "__metadata__")
 
 
 def _size(prompts: Sequence[Prompt]) -> float:

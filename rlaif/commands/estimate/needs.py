@@ -56,7 +56,9 @@ def needs(plan: pipeline.Plan) -> Needs:
         "policy": policy.asks(
             *(config.policy, train, f"{config.policy.engine}:{config.model}", config.critic, constitution)
         ),
-        "evaluate": evaluate.asks(config.evaluate, constitution, config.critic, models, test),
+        "evaluate": evaluate.asks(
+            *(config.evaluate, constitution, config.critic, models, test), scores=config.label.mode == "score"
+        ),
     }
     most = config.label.most_pairs
     pairs = {p.id: len(schedule(responses, most, config.seed, p.id)) for p in paired}

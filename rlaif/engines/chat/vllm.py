@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rlaif.engines import tokens
 from rlaif.engines.chat.local import LocalChat
-from rlaif.engines.vllm_runtime import VllmModel
+from rlaif.engines.vllm_process import vllm_model
 
 
 class VllmChat(LocalChat):
@@ -30,7 +30,7 @@ class VllmChat(LocalChat):
     ) -> None:
         context = tokens.context_length(model, max_model_len)
         tokenizer = tokens.load_tokenizer(model)
-        runtime = VllmModel(
+        runtime = vllm_model(
             model,
             dtype=dtype,
             context=context,

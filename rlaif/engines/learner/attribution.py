@@ -19,7 +19,8 @@ forward and backward passes, add up only approximately, and depend on a baseline
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -38,6 +39,15 @@ class Attribution(NamedTuple):
     base: float
     tokens: list[str]
     credits: list[float]
+
+
+def attributor(model: str) -> Callable[[Sequence[Conversation]], list[Attribution]]:
+    """`attribute` by the reward model of a folder; of an ensemble, by its first member.
+
+    Raises:
+        InputError: there is no such reward model.
+    """
+    return partial(attribute, HfRewardScorer(model))
 
 
 @torch.no_grad()

@@ -9,31 +9,20 @@ import torch
 from torch import Tensor
 
 from rlaif.engines.learner.network import load_causal, place
-from rlaif.engines.learner.rows import Padded, RowReader, groups
+from rlaif.engines.learner.packing import Packed, states_and_logits
+from rlaif.engines.learner.rows import RowReader, groups
 from rlaif.formulas.logprobs import of_tokens
 from rlaif.ports.learner import Conversation
 
 
-def completion_logits(model: Any, rows: Padded) -> Tensor:
-    """The logits that predict each of the last C columns of tokens, (B, C, V): already shifted by one.
-
-    They are computed where there are completions, by the model's own forward pass, so that what some architectures do
-    to them (soft caps, scales) is not lost.
-    """
-    return states_and_logits(model, rows, states=False)[1]
+def completion_logits(model: Any, rows: Packed) -> Tensor:
+    """The logits that predict the completions' tokens, (1, N, V): already shifted by one."""
+    return states_and_logits(model, rows, wanted=False)[1]
 
 
-def states_and_logits(model: Any, rows: Padded, *, states: bool) -> tuple[Tensor | None, Tensor]:
-    """The last hidden states (B, C, D) that `completion_logits` are computed from, where they are wanted, and those."""
-    C = rows.completion_BC.shape[1]
-    found = model(**rows.inputs(), use_cache=False, logits_to_keep=C + 1, output_hidden_states=states)
-    hidden_BCD = found.hidden_states[-1][:, -C - 1 : -1] if states else None
-    return hidden_BCD, found.logits[:, -C - 1 : -1]
-
-
-def completion_logprobs(model: Any, rows: Padded, *, temperature: float) -> Tensor:
-    """log p of each completion token given all before it, (B, C) as `rows.completion_BC`, 0 elsewhere."""
-    return of_tokens(completion_logits(model, rows), rows.token_BC, rows.completion_BC, temperature=temperature)
+def completion_logprobs(model: Any, rows: Packed, *, temperature: float) -> Tensor:
+    """log p of each completion token given all before it, (1, N)."""
+    return of_tokens(completion_logits(model, rows), rows.token_1N, rows.keep_1N, temperature=temperature)
 
 
 class HfLikelihood:
@@ -54,13 +43,15 @@ class HfLikelihood:
         self._micro_batch = micro_batch
 
     @torch.no_grad()
-    def logprobs(self, conversations: Sequence[Conversation]) -> list[float]:
-        """log p (nats) of each reply and its EOS, given its prompt."""
+    def logprobs(self, conversations: Sequence[Conversation], ended: Sequence[bool]) -> list[float]:
+        """log p (nats) of each reply given its prompt; with its EOS where it has `ended`."""
         rows = [self.reader.read(c) for c in conversations]
         sums_B = torch.zeros(len(rows), dtype=torch.float64)
         for index in groups([len(row.ids) for row in rows], self._micro_batch):
-            part = Padded.of([rows[i] for i in index], self._placement.device)
+            part = Packed.of([rows[i] for i in index], self._placement.device)
             with self._placement.autocast():
-                logprobs_BC = completion_logprobs(self._model, part, temperature=self._temperature)
-            sums_B[index] = logprobs_BC.double().sum(1).cpu()
+                logprobs_1N = completion_logprobs(self._model, part, temperature=self._temperature)
+            each = torch.split(logprobs_1N[0].double(), [len(rows[i].completion) for i in index])
+            own = zip(index, each, strict=True)
+            sums_B[index] = torch.stack([(reply if ended[i] else reply[:-1]).sum() for i, reply in own]).cpu()
         return sums_B.tolist()

@@ -3,7 +3,7 @@
 Weights are float32 always, also where autocast computes in bfloat16: an update of 1e-6 of a weight is lost in bfloat16.
 Dropout is 0 everywhere (N+, arXiv 2403.17031): with it, the log-probabilities that PPO compares would differ by chance.
 
-Left out: several processes or GPUs, LoRA and quantised weights, float16 (it needs loss scaling).
+Left out: models sharded over GPUs, quantised weights, float16 (it needs loss scaling).
 Not run so far: CUDA. The bfloat16 path has been run on a CPU only.
 """
 
@@ -23,6 +23,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from rlaif.engines.learner.adapter import FOLDER, merged, save_adapter
+from rlaif.engines.learner.optimiser import require_all_finite
+from rlaif.engines.learner.packing import allow
 from rlaif.engines.token_model import pick_device, pick_dtype
 from rlaif.engines.tokens import load_config
 from rlaif.ports.registry import model_path
@@ -130,10 +133,19 @@ def init_head(model: Any, seed: int) -> None:
 
 
 def save_model(folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write an ordinary model folder, at once or not at all: safetensors, configuration, tokenizer, chat template."""
+    """Write an ordinary model folder, at once or not at all: safetensors, configuration, tokenizer, chat template. An
+    adapter is merged into the weights, and stands by itself in a folder within.
+
+    Raises:
+        NotFinite: a weight is NaN or infinite; nothing is written.
+    """
+    weights = dict(merged(model))
+    buffers = {name for name, _ in model.named_buffers()}  # a mask may hold infinities
+    require_all_finite("the weight {}", ((n, w) for n, w in weights.items() if n not in buffers), "after training")
     with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
+        save_adapter(temporary / FOLDER, model)
 
 
 def _load(auto_class: Any, reference: str, config: Any) -> tuple[Any, set[str]]:
@@ -155,6 +167,7 @@ def _load(auto_class: Any, reference: str, config: Any) -> tuple[Any, set[str]]:
         raise InputError(f"cannot load the model {reference!r}: {str(error).strip()}", fix=fix) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+    allow(model)
     return model, set(info["missing_keys"])
 
 

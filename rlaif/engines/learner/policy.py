@@ -4,7 +4,7 @@ A separate value model is the reward model's body and head (N+, arXiv 2403.17031
 shared one is a linear head on the policy's own last hidden states, whose loss the policy's body learns from too. Either
 is read at every token: the value of position t is computed from the token before completion token t, so that it judges
 the state in which that token was chosen. Policy, reference and training passes divide logits by the same temperature,
-that of sampling.
+that of sampling. Where the policy is trained by an adapter, the reference is the policy with the adapter off.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from torch import Tensor
 
 from rlaif.batches import Rollouts
 from rlaif.engines import tokens
-from rlaif.engines.learner.likelihood import completion_logits, completion_logprobs, states_and_logits
+from rlaif.engines.learner.adapter import attach, merged, switched_off
+from rlaif.engines.learner.likelihood import completion_logits, completion_logprobs
 from rlaif.engines.learner.network import load_causal, place, save_model
 from rlaif.engines.learner.optimiser import Loss, Trained, take_step
-from rlaif.engines.learner.rows import Padded, groups, rows_of
+from rlaif.engines.learner.packing import Packed, states_and_logits
+from rlaif.engines.learner.rows import TokenRow, groups, parts, rows_of
 from rlaif.engines.learner.value import ValueHead, ValueModel
 from rlaif.formulas.logprobs import forward_kl, of_tokens
 from rlaif.ports.learner import VALUES, Need, Optimisation
+from rlaif.ports.processes import ALONE, Processes
 from rlaif.records.errors import InputError
 from rlaif.records.files import atomic_path
 from rlaif.records.prompt import Message
@@ -42,16 +45,17 @@ class HfPolicy:
         model: folder, Hub name or shipped model that policy and reference start from.
         needs: what losses are given besides log-probabilities. Without `values`, no value model is loaded.
         value_models: by need, `values` and `cost_values`, the reward or cost model that the value model starts from,
-            with the policy's tokenizer; one that is not given starts from the policy's body.
+            if it spells text in the policy's tokens; else, and where none is given, it starts from the policy's body.
         shared_values: heads on the policy's hidden states in the place of such models.
-        optimisation: of policy and value model; `value_learning_rate` replaces its learning rate for the latter.
+        optimisation: of policy and value model; `value_learning_rate` replaces its learning rate for the latter. With
+            `lora`, each has an adapter of its own, and value heads are trained whole.
         temperature: that of sampling; positive.
-        seed: of value heads, where there is no model to take them from.
+        seed: of adapters, and of value heads where there is no model to take them from.
         dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
         gradient_checkpointing: less memory, a third more computing, the same numbers.
 
     Raises:
-        InputError: a model cannot be loaded, or the reward model spells text in other tokens than the policy.
+        InputError: a model cannot be loaded, or has no modules of the names that adapters are to go to.
     """
 
     def __init__(
@@ -67,13 +71,19 @@ class HfPolicy:
         gradient_checkpointing: bool = False,
         needs: Collection[Need] = VALUES,
         shared_values: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         self._tokenizer = tokens.load_tokenizer(model)
         self._needs = needs
         self._placement = place(dtype)
         policy = self._placement.put(load_causal(model), gradient_checkpointing=gradient_checkpointing)
-        self._reference = copy.deepcopy(policy).eval().requires_grad_(False)
-        self._networks = {"policy": Trained(policy, optimisation)}
+        self._reference = policy
+        if optimisation.lora is None:
+            self._reference = copy.deepcopy(policy).eval().requires_grad_(False)
+        else:
+            attach(policy, optimisation.lora, seed)
+        self.notes: list[str] = []
+        self._networks = {"policy": Trained(policy, optimisation, processes)}
         self._shared_values = shared_values
         self._valued = [name for name in ("values", "cost_values") if name in needs]
         for number, name in enumerate(self._valued):
@@ -81,12 +91,15 @@ class HfPolicy:
             if shared_values:
                 value = ValueHead(policy.get_output_embeddings().in_features, seed=seed + number)
             else:
-                origin = value_models.get(name, model)
-                self._require_same_tokens(model, origin)
-                value = ValueModel(origin, seed=seed + number, gradient_checkpointing=gradient_checkpointing)
+                value = ValueModel(
+                    self._origin(value_models.get(name, model), model),
+                    seed=seed + number,
+                    gradient_checkpointing=gradient_checkpointing,
+                    lora=optimisation.lora,
+                )
             value.to(self._placement.device).train(gradient_checkpointing)
             own = optimisation._replace(learning_rate=value_learning_rate)
-            self._networks[name.removesuffix("s")] = Trained(value, own)
+            self._networks[name.removesuffix("s")] = Trained(value, own, processes)
         self._temperature = temperature
         self._micro_batch = optimisation.micro_batch
 
@@ -111,11 +124,12 @@ class HfPolicy:
 
     def logprobs(self, rollouts: Rollouts) -> Tensor:
         """log pi of the completions' tokens (B, T), without gradient, 0 where not kept."""
-        return self._collect(rollouts, lambda part: self._logprobs(self._policy.model, part))
+        return self._collect(rollouts, lambda part: self._logprobs(self._policy.network, part))
 
     def reference_logprobs(self, rollouts: Rollouts) -> Tensor:
         """The same by the policy that training started from."""
-        return self._collect(rollouts, lambda part: self._logprobs(self._reference, part))
+        with switched_off(self._reference):
+            return self._collect(rollouts, lambda part: self._logprobs(self._reference, part))
 
     def values(self, rollouts: Rollouts) -> dict[str, Tensor]:
         """Of each value model, `values_BT` or `cost_values_BT`: the value of the state before each token, without
@@ -131,16 +145,19 @@ class HfPolicy:
             RunHalted: a log-probability, value, loss or gradient is not finite; all weights are unchanged.
         """
         networks = {"" if name == "policy" else f"{name}_": network for name, network in self._networks.items()}
-        return take_step(networks, self._losses(batch, loss))
+        rows = rows_of(batch)
+        own = parts([len(row.ids) for row in rows], self._micro_batch, self._policy.processes)
+        return take_step(networks, own, partial(self._loss, batch, rows, loss))
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the policy by name, the output head too where it is tied to the embedding."""
-        for name, tensor in self._policy.model.state_dict().items():
-            yield name, tensor.detach()
+        """Every tensor of the policy by name, the output head too where it is tied to the embedding. An adapter is
+        merged."""
+        return merged(self._policy.model)
 
     def save(self, folder: Path) -> None:
         """Write the policy as an ordinary model folder (float32)."""
-        save_model(folder, self._policy.model, self._tokenizer)
+        if self._policy.processes.rank == 0:
+            save_model(folder, self._policy.model, self._tokenizer)
 
     def save_state(self, folder: Path) -> None:
         """Write everything that the next step depends on to one file in `folder`, at once or not at all."""
@@ -162,55 +179,57 @@ class HfPolicy:
             problem = f"this training state cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
             raise InputError(problem, file=file, fix="delete its folder to train from the beginning") from error
 
-    def _require_same_tokens(self, model: str, value_model: str) -> None:
+    def _origin(self, value_model: str, model: str) -> str:
+        """What a value model can start from: it reads the policy's token ids."""
         known = tokens.load_tokenizer(value_model).get_vocab()
-        if any(known.get(token) != number for token, number in self._tokenizer.get_vocab().items()):
-            problem = f"the reward model {value_model!r} has other tokens than the policy {model!r}"
-            fix = "train a reward model on a backbone with the policy's tokenizer, or give no value model"
-            raise InputError(problem, fix=fix)
+        if all(known.get(token) == number for token, number in self._tokenizer.get_vocab().items()):
+            return value_model
+        self.notes.append(f"{value_model} has other tokens: its value model starts from the policy's body")
+        return model
 
-    def _value(self, name: str, part: Padded, hidden_BCD: Tensor | None = None) -> Tensor:
-        if self._shared_values and hidden_BCD is None:
-            hidden_BCD, _ = states_and_logits(self._policy.model, part, states=True)
-        values_BC: Tensor = self._networks[name.removesuffix("s")].model(part if hidden_BCD is None else hidden_BCD)
-        return values_BC
+    def _value(self, name: str, part: Packed, hidden_1ND: Tensor | None = None) -> Tensor:
+        if self._shared_values and hidden_1ND is None:
+            hidden_1ND, _ = states_and_logits(self._policy.network, part, wanted=True)
+        values_1N: Tensor = self._networks[name.removesuffix("s")].network(part if hidden_1ND is None else hidden_1ND)
+        return values_1N
 
-    def _logprobs(self, model: Any, part: Padded) -> Tensor:
+    def _logprobs(self, model: Any, part: Packed) -> Tensor:
         return completion_logprobs(model, part, temperature=self._temperature)
 
     @torch.no_grad()
-    def _collect(self, rollouts: Rollouts, compute: Callable[[Padded], Tensor]) -> Tensor:
+    def _collect(self, rollouts: Rollouts, compute: Callable[[Packed], Tensor]) -> Tensor:
         result_BT = torch.zeros(rollouts.keep_BT.shape)
         for index, part in self._micro_batches(rollouts):
             with self._placement.autocast():
-                values_BC = compute(part)
+                values_1N = compute(part)
             keep_BT = rollouts.keep_BT[index]
-            result_BT[index] = part.aligned(values_BC, keep_BT.to(values_BC.device)).cpu()
+            result_BT[index] = part.aligned(values_1N, keep_BT.to(values_1N.device)).cpu()
         return result_BT
 
-    def _losses(self, batch: Rollouts, loss: Callable[..., Any]) -> Iterator[Loss]:
-        for index, part in self._micro_batches(batch):
-            with self._placement.autocast():
-                computed = self._forward(part)
-            rows = batch.select(index).to(self._placement.device)
-            given = {f"{name}_BT": part.aligned(x_BC, rows.keep_BT) for name, x_BC in computed.items()}
-            yield loss(rows, given.pop("logprobs_BT"), tokens=batch.tokens, **given)
+    def _loss(self, batch: Rollouts, tokens: list[TokenRow], loss: Callable[..., Any], index: list[int]) -> Loss:
+        part = Packed.of([tokens[i] for i in index], self._placement.device)
+        with self._placement.autocast():
+            computed = self._forward(part)
+        rows = batch.select(torch.tensor(index)).to(self._placement.device)
+        given = {f"{name}_BT": part.aligned(x_1N, rows.keep_BT) for name, x_1N in computed.items()}
+        share: Loss = loss(rows, given.pop("logprobs_BT"), tokens=batch.tokens, **given)
+        return share
 
-    def _forward(self, part: Padded) -> dict[str, Tensor]:
-        """What the loss is given, (B, C) each. The logits of these rows, (B, C, V), live no longer than their graph."""
-        keep_BC, temperature = part.completion_BC, self._temperature
-        states = self._shared_values and bool(self._valued)
-        hidden_BCD, logits_BCV = states_and_logits(self._policy.model, part, states=states)
-        computed = {"logprobs": of_tokens(logits_BCV, part.token_BC, keep_BC, temperature=temperature)}
+    def _forward(self, part: Packed) -> dict[str, Tensor]:
+        """What the loss is given, (1, N) each. The logits of these rows, (1, N, V), live no longer than their graph."""
+        keep_1N, temperature = part.keep_1N, self._temperature
+        wanted = self._shared_values and bool(self._valued)
+        hidden_1ND, logits_1NV = states_and_logits(self._policy.network, part, wanted=wanted)
+        computed = {"logprobs": of_tokens(logits_1NV, part.token_1N, keep_1N, temperature=temperature)}
         for name in self._valued:
-            computed[name] = self._value(name, part, hidden_BCD)
+            computed[name] = self._value(name, part, hidden_1ND)
         if "reference_kl" in self._needs:
-            with torch.no_grad():
-                reference_BCV = completion_logits(self._reference, part)
-            computed["reference_kl"] = forward_kl(reference_BCV, logits_BCV, keep_BC, temperature=temperature)
+            with torch.no_grad(), switched_off(self._reference):
+                reference_1NV = completion_logits(self._reference, part)
+            computed["reference_kl"] = forward_kl(reference_1NV, logits_1NV, keep_1N, temperature=temperature)
         return computed
 
-    def _micro_batches(self, rollouts: Rollouts) -> Iterator[tuple[Tensor, Padded]]:
+    def _micro_batches(self, rollouts: Rollouts) -> Iterator[tuple[Tensor, Packed]]:
         rows = rows_of(rollouts)
         for index in groups([len(row.ids) for row in rows], self._micro_batch):
-            yield torch.tensor(index), Padded.of([rows[i] for i in index], self._placement.device)
+            yield torch.tensor(index), Packed.of([rows[i] for i in index], self._placement.device)

@@ -11,7 +11,7 @@ The saved folder is an `AutoModelForSequenceClassification` with one label and h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.batches import require_finite
+from rlaif.engines.learner.adapter import attach
 from rlaif.engines.learner.network import (
     BIAS,
     Classifier,
@@ -30,9 +31,10 @@ from rlaif.engines.learner.network import (
     save_model,
 )
 from rlaif.engines.learner.optimiser import Loss, Trained, take_step
-from rlaif.engines.learner.rows import RowReader, TokenRow, groups
+from rlaif.engines.learner.rows import RowReader, TokenRow, groups, parts
 from rlaif.engines.tokens import eos_id
 from rlaif.ports.learner import Conversation, CostTarget, Optimisation, PairTarget
+from rlaif.ports.processes import ALONE, Processes
 from rlaif.records.errors import InputError
 
 SPARE_PAD = "<|pad|>"
@@ -82,7 +84,7 @@ class HfRewardScorer:
         sequences = [self._read(row) for row in rows]
         scores_B = torch.zeros(len(rows))
         for index in groups([len(ids) for ids in sequences], self._micro_batch):
-            scores_B[index] = self._forward([sequences[row] for row in index]).cpu()
+            scores_B[index] = self._forward(self._model, [sequences[row] for row in index]).cpu()
         require_finite("the reward model's score", scores_B)
         return scores_B.tolist()
 
@@ -109,7 +111,7 @@ class HfRewardScorer:
     def _read(self, row: Conversation) -> list[int]:
         return self._reader.read(row).ids
 
-    def _forward(self, sequences: Sequence[list[int]]) -> Tensor:
+    def _forward(self, model: Any, sequences: Sequence[list[int]]) -> Tensor:
         """Scores (B,) of token sequences that end with EOS."""
         if any(ids[-1] == self._pad_id for ids in sequences):
             raise ValueError("a sequence ends with the pad token, so that its score would be read one token early")
@@ -117,7 +119,7 @@ class HfRewardScorer:
         ids_BS = torch.tensor([ids + [self._pad_id] * (longest - len(ids)) for ids in sequences])
         keep_BS = torch.arange(longest) < torch.tensor([[len(ids)] for ids in sequences])
         with self._placement.autocast():
-            logits_B1 = self._model(
+            logits_B1 = model(
                 input_ids=ids_BS.to(self._placement.device),
                 attention_mask=keep_BS.long().to(self._placement.device),
                 use_cache=False,
@@ -131,7 +133,8 @@ class HfReward(HfRewardScorer):
 
     Args:
         backbone: a language model, whose head is drawn from N(0, 1/sqrt(width + 1)), or a reward model to go on from.
-        seed: of the head, and of all weights where they start from scratch.
+        optimisation: with `lora`, an adapter on the body and the whole head are trained.
+        seed: of the head and of the adapter, and of all weights where they start from scratch.
         from_scratch: take the backbone's architecture and tokenizer, and random weights.
         dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
         gradient_checkpointing: less memory, a third more computing, the same numbers.
@@ -146,13 +149,16 @@ class HfReward(HfRewardScorer):
         from_scratch: bool = False,
         dtype: str = "auto",
         gradient_checkpointing: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         classifier = fresh_classifier(backbone, seed) if from_scratch else load_classifier(backbone)
         if not classifier.has_head:
             init_head(classifier.model, seed)
         micro_batch = optimisation.micro_batch
         self._set_up(backbone, classifier, micro_batch, dtype, gradient_checkpointing=gradient_checkpointing)
-        self._network = Trained(self._model, optimisation)
+        if optimisation.lora is not None:
+            attach(self._model, optimisation.lora, seed)
+        self._network = Trained(self._model, optimisation, processes)
 
     def step(self, rows: Sequence[PairTarget] | Sequence[CostTarget], loss: Callable[..., Any]) -> dict[str, float]:
         """One optimiser step on `loss(first_B, second_B, ..., weight_total=...)`; see the port.
@@ -162,7 +168,18 @@ class HfReward(HfRewardScorer):
         Raises:
             RunHalted: a score, the loss or the gradient is not finite; the weights are unchanged.
         """
-        return take_step({"": self._network}, self._losses(rows, loss))
+        pairs = [[self._read(Conversation(row.messages, reply)) for reply in (row.first, row.second)] for row in rows]
+        weight_total = sum(row.share for row in rows)
+
+        def loss_of(index: list[int]) -> Loss:
+            scores_B = self._forward(self._network.network, [ids for row in index for ids in pairs[row]])
+            numbers = torch.tensor([rows[row][3:] for row in index]).to(scores_B.device).T  # after messages and replies
+            share: Loss = loss(scores_B[::2], scores_B[1::2], *numbers, weight_total=weight_total)
+            return share
+
+        lengths = [max(map(len, pair)) for pair in pairs]
+        own = parts(lengths, max(1, self._micro_batch // 2), self._network.processes)  # two sequences a pair
+        return take_step({"": self._network}, own, loss_of)
 
     @torch.no_grad()
     def normalise(self, mean: float, spread: float) -> None:
@@ -176,16 +193,8 @@ class HfReward(HfRewardScorer):
     def save(self, folder: Path) -> None:
         """Write an ordinary model folder (float32)."""
         setattr(self._model.config, BIAS, self._bias)
-        save_model(folder, self._model, self._reader.tokenizer)
-
-    def _losses(self, rows: Sequence[PairTarget] | Sequence[CostTarget], loss: Callable[..., Any]) -> Iterator[Loss]:
-        pairs = [[self._read(Conversation(row.messages, reply)) for reply in (row.first, row.second)] for row in rows]
-        weight_total = sum(row.share for row in rows)
-        lengths = [max(map(len, pair)) for pair in pairs]
-        for index in groups(lengths, max(1, self._micro_batch // 2)):  # two sequences a pair
-            scores_B = self._forward([ids for row in index for ids in pairs[row]])
-            numbers = torch.tensor([rows[row][3:] for row in index]).to(scores_B.device).T  # after messages and replies
-            yield loss(scores_B[::2], scores_B[1::2], *numbers, weight_total=weight_total)
+        if self._network.processes.rank == 0:
+            save_model(folder, self._model, self._reader.tokenizer)
 
 
 def separate_pad(tokenizer: PreTrainedTokenizerBase, model: Any) -> int:

@@ -7,13 +7,12 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from rlaif.batches import Rollouts
 from rlaif.engines import tokens
 from rlaif.ports.learner import Conversation
+from rlaif.ports.processes import Processes
 
 logger = logging.getLogger(__name__)
 
@@ -60,46 +59,6 @@ class RowReader:
         return TokenRow(prompt[-(self._context - len(completion)) :], completion)
 
 
-class Padded(NamedTuple):
-    """Some rows as a rectangle: prompt and completion of each without a gap, padded on the right with id 0.
-
-    A causal model's real tokens never see what is on their right, and their positions are 0, 1, 2, ... as they stand.
-
-    ids_BS: token ids. keep_BS: True where there is a token. completion_BC: True at the completions' tokens, over the
-    last C columns, which begin at the first completion token of any row.
-    """
-
-    ids_BS: Tensor
-    keep_BS: Tensor
-    completion_BC: Tensor
-
-    @classmethod
-    def of(cls, rows: Sequence[TokenRow], device: torch.device) -> Padded:
-        """Pad rows and put them on a device."""
-        begin_B1 = torch.tensor([[len(row.prompt)] for row in rows])
-        end_B1 = torch.tensor([[len(row.ids)] for row in rows])
-        S, first = int(end_B1.max()), int(begin_B1.min())
-        ids = [row.ids + [0] * (S - len(row.ids)) for row in rows]
-        columns_S = torch.arange(S)
-        keep_BS = columns_S < end_B1
-        completion_BS = keep_BS & (columns_S >= begin_B1)
-        return cls(torch.tensor(ids).to(device), keep_BS.to(device), completion_BS[:, first:].to(device))
-
-    @property
-    def token_BC(self) -> Tensor:
-        """Token ids of the last C columns."""
-        return self.ids_BS[:, -self.completion_BC.shape[1] :]
-
-    def inputs(self) -> dict[str, Tensor]:
-        """Arguments of a forward pass."""
-        return {"input_ids": self.ids_BS, "attention_mask": self.keep_BS.long()}
-
-    def aligned(self, values_BC: Tensor, keep_BT: Tensor) -> Tensor:
-        """Per-token numbers in the layout of `rlaif.batches`, whose `keep_BT` has the same completions: (B, T), each
-        row's completion at its beginning, 0 where not kept."""
-        return values_BC.new_zeros(keep_BT.shape).masked_scatter(keep_BT, values_BC[self.completion_BC])
-
-
 def rows_of(source: Rollouts) -> list[TokenRow]:
     """The tokens of rollouts without their padding."""
     return [
@@ -110,10 +69,32 @@ def rows_of(source: Rollouts) -> list[TokenRow]:
     ]
 
 
-def groups(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Indices of rows, `size` at a time, those of similar length together so that little is padded.
+class Part(NamedTuple):
+    """Rows of one forward and backward pass. They do not count where they are passed for company: see `parts`."""
 
-    The longest come first, so that a run that lacks memory finds out at once.
+    rows: list[int]
+    counts: bool
+
+
+def parts(lengths: Sequence[int], size: int, processes: Processes) -> list[Part]:
+    """This process's rows of a minibatch, in micro-batches as those of `groups`.
+
+    Each process gets long and short ones. All go through equally many passes, because sharded networks compute
+    together; one that has nothing left passes rows again, and they do not count.
     """
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    mine = order(lengths)[processes.rank :: processes.size]
+    found = [Part(mine[start : start + size], True) for start in range(0, len(mine), size)]
+    most = -(-len(lengths) // processes.size)
+    again = Part((mine or order(lengths))[:1], False)
+    return found + [again] * (-(-most // size) - len(found))
+
+
+def order(lengths: Sequence[int]) -> list[int]:
+    """Indices of rows, the longest first, so that a run that lacks memory finds out at once."""
+    return sorted(range(len(lengths)), key=lambda row: -lengths[row])
+
+
+def groups(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Indices of rows, `size` at a time, those of similar length together so that little is padded."""
+    rows = order(lengths)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

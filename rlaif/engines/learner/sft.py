@@ -6,19 +6,23 @@ of the rows' means, so that short replies do not weigh more per token, and micro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from rlaif.engines.learner.adapter import attach
 from rlaif.engines.learner.likelihood import completion_logprobs
 from rlaif.engines.learner.network import load_causal, place, save_model
 from rlaif.engines.learner.optimiser import Trained, take_step
-from rlaif.engines.learner.rows import Padded, RowReader, groups
+from rlaif.engines.learner.packing import Packed
+from rlaif.engines.learner.rows import RowReader, TokenRow, groups, parts
 from rlaif.ports.learner import Conversation, Optimisation
-from rlaif.records.errors import RunHalted
+from rlaif.ports.processes import ALONE, Processes
+from rlaif.records.errors import NotFinite
 
 
 class Loss(NamedTuple):
@@ -33,17 +37,27 @@ class HfSft:
 
     Args:
         model: folder, Hub name or shipped model to start from.
+        seed: of the adapter, where one is trained.
         dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
         gradient_checkpointing: less memory, a third more computing, the same numbers.
     """
 
     def __init__(
-        self, model: str, *, optimisation: Optimisation, dtype: str = "auto", gradient_checkpointing: bool = False
+        self,
+        model: str,
+        *,
+        optimisation: Optimisation,
+        seed: int = 0,
+        dtype: str = "auto",
+        gradient_checkpointing: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         self._reader = RowReader(model)
         self._placement = place(dtype)
         loaded = self._placement.put(load_causal(model), gradient_checkpointing=gradient_checkpointing)
-        self._network = Trained(loaded, optimisation)
+        if optimisation.lora is not None:
+            attach(loaded, optimisation.lora, seed)
+        self._network = Trained(loaded, optimisation, processes)
         self._micro_batch = optimisation.micro_batch
 
     @property
@@ -55,32 +69,35 @@ class HfSft:
         """One optimiser step. Returns loss (nats a token), tokens, grad_norm and learning_rate.
 
         Raises:
-            RunHalted: the loss or the gradient is not finite; the weights are unchanged.
+            NotFinite: the loss or the gradient is not finite; the weights are unchanged.
         """
-        return take_step({"": self._network}, self._losses(rows))
+        read = [self._reader.read(row) for row in rows]
+        own = parts([len(row.ids) for row in read], self._micro_batch, self._network.processes)
+        return take_step({"": self._network}, own, partial(self._loss, read))
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[Conversation]) -> dict[str, float]:
         """The loss on rows that are not trained on.
 
         Raises:
-            RunHalted: it is not finite.
+            NotFinite: it is not finite.
         """
-        loss = sum(float(part.total) for part in self._losses(rows))
+        read = [self._reader.read(row) for row in rows]
+        index = groups([len(row.ids) for row in read], self._micro_batch)
+        loss = sum(float(self._loss(read, part).total) for part in index)
         if not loss < float("inf"):
-            raise RunHalted(f"the loss on held-out rows is {loss}")
+            raise NotFinite(f"the loss on held-out rows is {loss}", "the loss on held-out rows")
         return {"loss": loss}
 
     def save(self, folder: Path) -> None:
         """Write an ordinary model folder (float32)."""
-        save_model(folder, self._network.model, self._reader.tokenizer)
+        if self._network.processes.rank == 0:
+            save_model(folder, self._network.model, self._reader.tokenizer)
 
-    def _losses(self, conversations: Sequence[Conversation]) -> Iterator[Loss]:
-        rows = [self._reader.read(c) for c in conversations]
+    def _loss(self, rows: Sequence[TokenRow], index: Sequence[int]) -> Loss:
         tokens = sum(len(row.completion) for row in rows)
-        for index in groups([len(row.ids) for row in rows], self._micro_batch):
-            part = Padded.of([rows[i] for i in index], self._placement.device)
-            with self._placement.autocast():
-                logprobs_BC = completion_logprobs(self._network.model, part, temperature=1.0)
-            total = -logprobs_BC.sum() / tokens
-            yield Loss(total, {"loss": total.detach(), "tokens": part.completion_BC.sum()})
+        part = Packed.of([rows[i] for i in index], self._placement.device)
+        with self._placement.autocast():
+            logprobs_1N = completion_logprobs(self._network.network, part, temperature=1.0)
+        total = -logprobs_1N.sum() / tokens
+        return Loss(total, {"loss": total.detach(), "tokens": part.keep_1N.sum()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rlaif.engines import tokens
 from rlaif.engines.rollout.local import LocalRollout
 from rlaif.engines.token_model import WeightNames
-from rlaif.engines.vllm_runtime import VllmModel
+from rlaif.engines.vllm_process import vllm_model
 
 
 class VllmRollout(LocalRollout):
@@ -30,7 +30,7 @@ class VllmRollout(LocalRollout):
     ) -> None:
         context = tokens.context_length(model, max_model_len)
         names = WeightNames(model)
-        runtime = VllmModel(
+        runtime = vllm_model(
             model,
             dtype=dtype,
             context=context,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from rlaif.records.errors import RunHalted
+from rlaif.records.errors import NotFinite
 
 
 class ClosingTracker:
@@ -29,9 +29,9 @@ def finite(step: int, metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics as plain floats.
 
     Raises:
-        RunHalted: one is NaN or infinite.
+        NotFinite: one is NaN or infinite.
     """
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise RunHalted(f"{name} is {value} at step {step}")
+            raise NotFinite(f"{name} is {value} at step {step}", name)
     return {name: float(value) for name, value in metrics.items()}

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from rlaif.engines.learner.optimiser import Trained, take_step
+from rlaif.engines.learner.rows import Part
 from rlaif.ports.learner import Optimisation
 from rlaif.records.errors import RunHalted
 from tests.engines.learner.material import STEADY
+
+WHOLE = [Part([0], counts=True)]
 
 
 class Share(NamedTuple):
@@ -33,7 +36,7 @@ def share(net: Trained, scale: float = 1.0) -> Share:
 def rates(settings: Optimisation, steps: int) -> list[float]:
     net, found = network(settings), []
     for _ in range(steps):
-        found.append(take_step({"": net}, iter([share(net)]))["learning_rate"])
+        found.append(take_step({"": net}, WHOLE, lambda _: share(net))["learning_rate"])
     return found
 
 
@@ -53,7 +56,7 @@ def test_a_run_shorter_than_its_warm_up_never_reaches_the_full_rate() -> None:
 
 def test_the_gradient_is_clipped_and_its_norm_before_that_reported() -> None:
     net = network(STEADY._replace(gradient_clip=0.5))
-    stats = take_step({"": net}, iter([share(net)]))
+    stats = take_step({"": net}, WHOLE, lambda _: share(net))
     assert stats["grad_norm"] == pytest.approx(26**0.5)  # gradient (3, 4) and 1
     assert sum(float(p.grad.square().sum()) for p in net.model.parameters() if p.grad is not None) == pytest.approx(
         0.25, rel=1e-4
@@ -62,13 +65,13 @@ def test_the_gradient_is_clipped_and_its_norm_before_that_reported() -> None:
 
 def test_the_first_adam_step_is_the_learning_rate() -> None:
     net = network()
-    take_step({"": net}, iter([share(net, 100.0)]))
+    take_step({"": net}, WHOLE, lambda _: share(net, 100.0))
     assert net.model.weight.tolist()[0] == pytest.approx([1.0 - 1e-3, -2.0 - 1e-3], abs=1e-7)  # type: ignore[operator]
 
 
 def test_weight_decay_spares_biases() -> None:
     net = network(STEADY._replace(weight_decay=0.1))
-    take_step({"": net}, iter([share(net, 0.0)]))
+    take_step({"": net}, WHOLE, lambda _: share(net, 0.0))
     assert net.model.weight.tolist()[0] == pytest.approx([0.9999, -1.9998])  # type: ignore[operator]
     assert net.model.bias.tolist() == [0.5]  # type: ignore[operator]
 
@@ -82,7 +85,7 @@ def test_no_network_moves_when_another_has_no_finite_gradient() -> None:
 
     assert bad.model(torch.ones(1, 2)).item() == -0.5  # so that the root is at 0, where its slope is infinite
     with pytest.raises(RunHalted, match="gradient"):
-        take_step({"": good, "value_": bad}, iter([losses()]))
+        take_step({"": good, "value_": bad}, WHOLE, lambda _: losses())
     for net in (good, bad):
         assert net.model.weight.tolist() == [[1.0, -2.0]]  # type: ignore[operator]
 
@@ -91,12 +94,12 @@ def test_no_network_moves_when_another_has_no_finite_gradient() -> None:
 def test_a_stat_that_is_no_number_halts(wrong: float) -> None:
     net = network()
     with pytest.raises(RunHalted, match="clip_fraction"):
-        take_step({"": net}, iter([share(net)._replace(stats={"clip_fraction": torch.tensor(wrong)})]))
+        take_step({"": net}, WHOLE, lambda _: share(net)._replace(stats={"clip_fraction": torch.tensor(wrong)}))
     assert net.model.weight.tolist() == [[1.0, -2.0]]  # type: ignore[operator]
 
 
 def test_a_step_begins_without_what_a_halted_one_left() -> None:
     net, other = network(), network()
     with pytest.raises(RunHalted):
-        take_step({"": net}, iter([share(net, float("nan"))]))
-    assert take_step({"": net}, iter([share(net)])) == take_step({"": other}, iter([share(other)]))
+        take_step({"": net}, WHOLE, lambda _: share(net, float("nan")))
+    assert take_step({"": net}, WHOLE, lambda _: share(net)) == take_step({"": other}, WHOLE, lambda _: share(other))

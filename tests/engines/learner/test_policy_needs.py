@@ -142,8 +142,9 @@ def test_shared_values_read_the_states_that_the_logits_come_from(untied: str) ->
         shared_values=True,
     )
     batch = rollouts(learner)
-    model = learner._networks["policy"].model
-    heads = {name: learner._networks[name.removesuffix("s")].model.score for name in ("values", "cost_values")}
+    model: Any = learner._networks["policy"].model
+    networks: dict[str, Any] = {name: learner._networks[name.removesuffix("s")].model for name in learner._valued}
+    heads = {name: network.score for name, network in networks.items()}
     found = learner.values(batch)
     assert set(found) == {"values_BT", "cost_values_BT"}
     row = 1

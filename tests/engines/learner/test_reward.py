@@ -109,7 +109,7 @@ def test_a_tokenizer_that_pads_with_eos_is_given_another_pad(tmp_path: Path, spa
 def test_a_sequence_that_would_be_read_one_token_early_is_refused(reward: str) -> None:
     scorer = HfRewardScorer(reward)
     with pytest.raises(ValueError, match="one token early"):
-        scorer._forward([[5, 6, scorer._pad_id]])
+        scorer._forward(scorer._model, [[5, 6, scorer._pad_id]])
 
 
 def test_the_head_is_drawn_by_the_seed(untied: str) -> None:

@@ -4,31 +4,14 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
 
 from rlaif.batches import Rollouts
-from rlaif.engines.learner.rows import Padded, RowReader, TokenRow, groups, rows_of
+from rlaif.engines.learner.rows import RowReader, TokenRow, groups, parts, rows_of
+from rlaif.ports.processes import ALONE, Alone
 from tests.engines.learner.material import said
 from tests.tiny import tiny_model
 
-CPU = torch.device("cpu")
 ROWS = [TokenRow([7], [8, 9]), TokenRow([1, 2, 3, 4], [5]), TokenRow([6, 6], [7, 8])]
-
-
-def test_rows_begin_at_the_left_and_completions_are_marked() -> None:
-    padded = Padded.of(ROWS, CPU)
-    assert padded.inputs()["input_ids"].tolist() == [[7, 8, 9, 0, 0], [1, 2, 3, 4, 5], [6, 6, 7, 8, 0]]
-    assert padded.inputs()["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]
-    assert padded.completion_BC.long().tolist() == [[1, 1, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0]]
-
-
-def test_numbers_of_tokens_go_where_batches_have_them() -> None:
-    keep_BT = torch.tensor([[True, True, False], [True, False, False], [True, True, False]])
-    values_BC = torch.tensor([[1.0, 2, 99, 99], [99, 99, 99, 3], [99, 4, 5, 99]], requires_grad=True)
-    aligned_BT = Padded.of(ROWS, CPU).aligned(values_BC, keep_BT)
-    assert aligned_BT.tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 0]]
-    aligned_BT.sum().backward()  # type: ignore[no-untyped-call]
-    assert values_BC.grad is not None and values_BC.grad.tolist() == [[1, 1, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0]]
 
 
 def test_rollouts_lose_their_padding() -> None:
@@ -44,6 +27,28 @@ def test_rollouts_lose_their_padding() -> None:
 
 def test_groups_hold_every_row_once_longest_first() -> None:
     assert groups([3, 5, 4, 5], 3) == [[1, 3, 2], [0]]
+
+
+class OneOf(Alone):
+    """A process among others that need not be there."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+
+def test_one_process_takes_all_groups() -> None:
+    assert [part.rows for part in parts([3, 5, 4, 5], 3, ALONE)] == groups([3, 5, 4, 5], 3)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(7, 2), (4, 2), (1, 4), (2, 3), (9, 1)])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_every_row_and_go_through_equally_many_passes(rows: int, size: int, processes: int) -> None:
+    lengths = [(7 * row) % 5 + 1 for row in range(rows)]
+    everyone = [parts(lengths, size, OneOf(rank, processes)) for rank in range(processes)]
+    counted = [row for own in everyone for part in own if part.counts for row in part.rows]
+    assert sorted(counted) == list(range(rows))
+    assert len({len(own) for own in everyone}) == 1
+    assert all(part.rows and len(part.rows) <= size for own in everyone for part in own)
 
 
 def test_a_row_that_is_too_long_loses_its_oldest_tokens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,7 @@ def test_the_loss_is_a_mean_over_tokens_not_over_rows(untied: str) -> None:
     short, long = CONVERSATIONS[2], CONVERSATIONS[1]
     lengths = [len(frozen.reader.read(row).completion) for row in (short, long)]
     assert lengths[1] > 5 * lengths[0]
-    expected = -sum(frozen.logprobs([short, long])) / sum(lengths)
+    expected = -sum(frozen.logprobs([short, long], [True, True])) / sum(lengths)
     assert learner.evaluate([short, long])["loss"] == pytest.approx(expected, rel=1e-5)
     assert learner.step([short, long])["loss"] == pytest.approx(expected, rel=1e-5)
 

@@ -1,0 +1,76 @@
+"""What the rules of a guard say of its audits so far. Nothing here looks ahead, and a missing audit is never a pass: it
+neither breaks a row of breaches nor adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlaif.records.guard import Audit, Meters, Rule
+
+FACTOR = 2.0  # of `degenerate`, where a rule names none
+SLACK = 2.0  # words: a short repeat, such as a name, is no sign of anything
+Z = 1.959964
+
+
+def fired(rules: Sequence[Rule], audits: Sequence[Audit]) -> list[Rule]:
+    """The rules that fire at the last audit."""
+    if not audits or audits[-1].missing is not None:
+        return []
+    known = [audit for audit in audits if audit.missing is None]
+    return [rule for rule in rules if _row(rule, known) >= rule.patience]
+
+
+def missing(audits: Sequence[Audit]) -> int:
+    """How many audits are missing since the last one that was held."""
+    count = 0
+    for audit in reversed(audits):
+        if audit.missing is None:
+            break
+        count += 1
+    return count
+
+
+def best(audits: Sequence[Audit]) -> Audit | None:
+    """The audit with the highest win rate, the later of equals; None where none was held."""
+    known = [audit for audit in audits if value(audit) is not None]
+    return max(known, key=lambda audit: (value(audit), audit.update), default=None)
+
+
+def value(audit: Audit) -> float | None:
+    """The audit's win rate, where it has one."""
+    return None if audit.win_rate is None else audit.win_rate.value
+
+
+def breached(rule: Rule, audits: Sequence[Audit]) -> bool:
+    """Whether the last of these audits, all of them held, is out of the rule's bounds."""
+    last = audits[-1]
+    if rule.watch == "kl":
+        assert rule.limit is not None
+        return last.kl > rule.limit
+    if rule.watch == "cost":
+        assert rule.limit is not None
+        return last.cost is not None and last.cost - Z * (last.cost_error or 0.0) > rule.limit
+    if rule.watch == "degenerate":
+        return bool(degenerate(last.policy, last.reference, rule.limit or FACTOR))
+    before = [found for audit in audits[:-1] if (found := value(audit)) is not None]
+    high = None if last.win_rate is None else last.win_rate.high
+    return bool(before) and high is not None and high < max(before)
+
+
+def degenerate(policy: Meters, reference: Meters, factor: float) -> list[str]:
+    """The meters of the policy's replies that are `factor` times worse than those of the reference's."""
+    worse = {
+        "distinct": policy.distinct * factor < reference.distinct,
+        "distinct_2": policy.distinct_2 * factor < reference.distinct_2,
+        "longest_repeat": policy.longest_repeat > factor * reference.longest_repeat + SLACK,
+        "compression": policy.compression > factor * reference.compression,
+    }
+    return [name for name, bad in worse.items() if bad]
+
+
+def _row(rule: Rule, audits: Sequence[Audit]) -> int:
+    """How many of the last audits, one after the other, are out of bounds."""
+    count = 0
+    while count < len(audits) and breached(rule, audits[: len(audits) - count]):
+        count += 1
+    return count

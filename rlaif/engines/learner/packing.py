@@ -1,0 +1,149 @@
+"""Rows of different length as one sequence, so that no padding is ever computed.
+
+The matrices of a network see all rows one after the other; attention takes them apart again, each row to itself with
+positions from 0, so that the numbers are those of the rows alone. transformers lets attention be replaced where it goes
+through `AttentionInterface`. Networks that carry a state along the sequence (Mamba and hybrids), older ones with
+attention of their own, and rows longer than a sliding window go through padded rectangles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from rlaif.engines.learner.rows import TokenRow
+
+ATTENTION = "rlaif_rows"
+WINDOWS = ("sliding_window", "attention_chunk_size")
+
+
+class Packed(NamedTuple):
+    """Rows one after the other, S tokens in all, N of them in completions.
+
+    ids_1S: token ids. position_1S: of each token in its row. lengths: of the rows. before_N: places of the tokens
+    before the completions' tokens, whose states predict them.
+    """
+
+    ids_1S: Tensor
+    position_1S: Tensor
+    lengths: list[int]
+    before_N: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[TokenRow], device: torch.device) -> Packed:
+        """Put rows on a device."""
+        lengths = [len(row.prompt) + len(row.completion) for row in rows]
+        ends = torch.tensor(lengths).cumsum(0).tolist()
+        ids = torch.tensor([[number for row in rows for number in row.ids]])
+        positions = torch.cat([torch.arange(length) for length in lengths])
+        before = [torch.arange(end - len(row.completion), end) - 1 for end, row in zip(ends, rows, strict=True)]
+        return cls(ids.to(device), positions[None].to(device), lengths, torch.cat(before).to(device))
+
+    @property
+    def token_1N(self) -> Tensor:
+        """Token ids of the completions."""
+        return self.ids_1S[:, self.before_N + 1]
+
+    @property
+    def keep_1N(self) -> Tensor:
+        """A mask that keeps all of them."""
+        return torch.ones_like(self.token_1N, dtype=torch.bool)
+
+    def aligned(self, values_1N: Tensor, keep_BT: Tensor) -> Tensor:
+        """Per-token numbers in the layout of `rlaif.batches`, whose `keep_BT` has the same completions: (B, T), each
+        row's completion at its beginning, 0 where not kept."""
+        return values_1N.new_zeros(keep_BT.shape).masked_scatter(keep_BT, values_1N)
+
+
+def allow(model: Any) -> None:
+    """Let a fresh transformers model take packed rows, if its architecture can. Rectangles it takes as before."""
+    if model.config._attn_implementation == "sdpa" and model._supports_attention_backend and not model._is_stateful:
+        model.set_attn_implementation(ATTENTION)
+
+
+def states(body: Any, rows: Packed) -> Tensor:
+    """The last hidden states (1, N, D) of a network without output head, those that predict the completions."""
+    if _takes(body, rows):
+        hidden_1SD = body(**_inputs(rows)).last_hidden_state
+    else:
+        ids_BS, keep_BS = _rectangle(rows)
+        found = body(input_ids=ids_BS, attention_mask=keep_BS.long(), use_cache=False)
+        hidden_1SD = found.last_hidden_state[keep_BS][None]
+    found_1ND: Tensor = hidden_1SD[:, rows.before_N]
+    return found_1ND
+
+
+def states_and_logits(model: Any, rows: Packed, *, wanted: bool) -> tuple[Tensor | None, Tensor]:
+    """The last hidden states (1, N, D), where they are wanted, and the logits (1, N, V) that predict the completions.
+
+    Logits are computed where there are completions alone, by the model's own forward pass, so that what some
+    architectures do to them (soft caps, scales) is not lost.
+    """
+    if _takes(model, rows):
+        found = model(**_inputs(rows), logits_to_keep=rows.before_N, output_hidden_states=wanted)
+        return found.hidden_states[-1][:, rows.before_N] if wanted else None, found.logits
+    ids_BS, keep_BS = _rectangle(rows)
+    before_BS = torch.zeros_like(keep_BS)
+    before_BS[keep_BS] = torch.zeros_like(rows.ids_1S[0], dtype=torch.bool).index_fill(0, rows.before_N, True)
+    C = int(ids_BS.shape[1] - before_BS.any(0).nonzero()[0])  # the last columns, which hold all that predicts
+    found = model(
+        input_ids=ids_BS,
+        attention_mask=keep_BS.long(),
+        use_cache=False,
+        logits_to_keep=C,
+        output_hidden_states=wanted,
+    )
+    hidden_1ND = found.hidden_states[-1][before_BS][None] if wanted else None
+    return hidden_1ND, found.logits[before_BS[:, -C:]][None]
+
+
+def _takes(model: Any, rows: Packed) -> bool:
+    config = getattr(model, "module", model).config.get_text_config()  # `module`: within what adds up gradients
+    windows = [size for name in WINDOWS if (size := getattr(config, name, None)) is not None]
+    return config._attn_implementation == ATTENTION and max(rows.lengths) <= min(windows, default=max(rows.lengths))
+
+
+def _inputs(rows: Packed) -> dict[str, Any]:
+    return {
+        "input_ids": rows.ids_1S,
+        "position_ids": rows.position_1S,
+        "attention_mask": rows.ids_1S.new_zeros(1, 1, 1, 1),  # looks ready-made, so that none is built
+        "row_lengths": rows.lengths,
+        "use_cache": False,
+    }
+
+
+def _rectangle(rows: Packed) -> tuple[Tensor, Tensor]:
+    """Token ids (B, S), padded on the right, where a causal network's real tokens never look, and where they are."""
+    ids_BS = pad_sequence(list(torch.split(rows.ids_1S[0], rows.lengths)), batch_first=True)
+    ends_B1 = torch.tensor(rows.lengths, device=ids_BS.device)[:, None]
+    return ids_BS, torch.arange(ids_BS.shape[1], device=ids_BS.device) < ends_B1
+
+
+def _by_rows(
+    module: Any,
+    query_1HSD: Tensor,
+    key_1HSD: Tensor,
+    value_1HSD: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    row_lengths: list[int] | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention of each row to itself; without `row_lengths`, that of transformers."""
+    if row_lengths is None:
+        return sdpa_attention_forward(module, query_1HSD, key_1HSD, value_1HSD, attention_mask, **options)
+    rows = zip(*(torch.split(x, row_lengths, dim=2) for x in (query_1HSD, key_1HSD, value_1HSD)), strict=True)
+    outputs = [sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in rows]
+    return torch.cat(outputs, dim=1), None
+
+
+AttentionInterface.register(ATTENTION, _by_rows)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

@@ -1,0 +1,160 @@
+"""The guard of a policy in training: audits it every so often, keeps what it finds, and says what its rules ask for.
+
+audits.jsonl      one row an audit
+exploits.jsonl    replies that the reward likes and the critic does not
+best/             the policy of the best audit, an ordinary model folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from rlaif.critique import guard as rules
+from rlaif.ports.auditing import Auditor
+from rlaif.ports.learner import PolicyLearner
+from rlaif.ports.reporter import Reporter
+from rlaif.ports.rollout import RolloutEngine
+from rlaif.records.errors import RunHalted
+from rlaif.records.files import read_rows, write_rows
+from rlaif.records.guard import Action, Audit, Exploit, Guard, Rule
+from rlaif.records.settings import Lineage
+
+R = TypeVar("R", Audit, Exploit)
+AUDITS, EXPLOITS, BEST = "audits.jsonl", "exploits.jsonl", "best"
+
+
+class Outcome(NamedTuple):
+    """What an audit came to: numbers for the metrics, and what the rules ask for, the hardest first."""
+
+    logged: dict[str, float]
+    fired: list[Rule]
+
+    def asks(self, action: Action) -> bool:
+        return any(rule.then == action for rule in self.fired)
+
+
+class Guardian:
+    """Audits by the settings of `guard`.
+
+    Args:
+        folder: of the stage.
+        done: update that training goes on after; later audits of an earlier attempt are forgotten.
+        main: this is the process that writes.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        auditor: Auditor,
+        folder: Path,
+        lineage: Lineage,
+        done: int,
+        reporter: Reporter,
+        *,
+        main: bool,
+    ) -> None:
+        self._guard = guard
+        self._auditor = auditor
+        self._folder = folder
+        self._lineage = lineage
+        self._reporter = reporter
+        self._main = main
+        self.audits = [row for row in _rows(folder / AUDITS, Audit, "audits") if row.update <= done]
+        self._exploits = [row for row in _rows(folder / EXPLOITS, Exploit, "exploits") if row.update <= done]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last audit has ended the training with the best audited policy."""
+        return bool(self.audits) and any(r.then == "rollback" for r in rules.fired(self._guard.rules, self.audits))
+
+    @property
+    def best(self) -> Audit | None:
+        """The best audit so far, whose policy is in `best/`."""
+        return rules.best(self.audits)
+
+    def due(self, update: int) -> bool:
+        """Whether the policy is audited after this update."""
+        return update % self._guard.every == 0
+
+    def audit(self, update: int, actor: RolloutEngine, learner: PolicyLearner) -> Outcome:
+        """Audit the policy, whose weights `actor` holds, write what was found, and keep the policy if it is the best.
+
+        Raises:
+            RunHalted: the last `max_missing` audits are missing.
+        """
+        audit, exploits = self._auditor.audit(update, actor, learner)
+        fired = rules.fired(self._guard.rules, [*self.audits, audit])
+        self.audits.append(audit.model_copy(update={"fired": [rule.name for rule in fired]}))
+        self._exploits += exploits
+        if self.best is self.audits[-1]:
+            learner.save(self._folder / BEST)
+        if self._main:
+            write_rows(self._folder / AUDITS, self._lineage.header("audits"), self.audits)
+            write_rows(self._folder / EXPLOITS, self._lineage.header("exploits"), self._exploits)
+        if audit.missing is not None:
+            self._reporter.line(f"guard: update {update}: the audit is missing: {audit.missing}")
+        for rule in fired:
+            why = _why(rule, self.audits)
+            self._reporter.line(f"guard: update {update}: rule {rule.name} fired: {why}: {rule.then}")
+        return Outcome(_figures(audit), fired)
+
+    def pause(self) -> None:
+        """Stop where the critic has failed too many audits one after the other. Call it when the state is saved.
+
+        Raises:
+            RunHalted: it has.
+        """
+        if rules.missing(self.audits) >= self._guard.max_missing:
+            problem = f"the last {rules.missing(self.audits)} audits are missing ({self.audits[-1].missing})"
+            raise RunHalted(f"{problem}; the state is saved: mend the critic, and the same command goes on from there")
+
+    def stop(self, outcome: Outcome) -> None:
+        """Stop where a rule says so. Call it when the state is saved.
+
+        Raises:
+            RunHalted: one does.
+        """
+        for rule in outcome.fired:
+            if rule.then == "stop":
+                best, last = self.best, self.audits[-1].update
+                kept = (
+                    "" if best is None else f"; the policy of update {best.update}, the best, is {self._folder / BEST}"
+                )
+                raise RunHalted(f"update {last}: the guard's rule {rule.name} fired: {_why(rule, self.audits)}{kept}")
+
+
+def _why(rule: Rule, audits: Sequence[Audit]) -> str:
+    last = audits[-1]
+    if rule.watch == "kl":
+        return f"{last.kl:.2f} nats from the reference"
+    if rule.watch == "cost":
+        return f"mean cost {last.cost:.2f}"
+    if rule.watch == "degenerate":
+        return " and ".join(rules.degenerate(last.policy, last.reference, rule.limit or rules.FACTOR))
+    top = rules.best(audits[:-1])
+    assert top is not None and last.win_rate is not None
+    return f"win rate {rules.value(last):.2f}, at most {last.win_rate.high:.2f}, was {rules.value(top):.2f}"
+
+
+def _figures(audit: Audit) -> dict[str, float]:
+    """What goes into the metrics; what is not known is left out."""
+    won = rules.value(audit)
+    gap = None if audit.proxy is None or audit.reference_proxy is None else audit.proxy - audit.reference_proxy
+    found = {
+        "guard/missing": float(audit.missing is not None),
+        "guard/win_rate": won,
+        "guard/proxy": audit.proxy,
+        "guard/proxy_gain": gap,
+        "guard/kl": audit.kl,
+        "guard/entropy": audit.entropy,
+        "guard/cost": audit.cost,
+        "guard/spread": audit.spread,
+        **{f"guard/{name}": value for name, value in audit.policy.model_dump().items()},
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _rows(path: Path, kind: type[R], name: str) -> list[R]:
+    return read_rows(path, kind, name) if path.is_file() else []
