@@ -71,6 +71,7 @@ def main() -> int:
         save_model(folder / "reward", fresh_classifier(MODEL, seed=0).model, load_tokenizer(MODEL))
         inputs = policy.Inputs(
             prompts=folder / "prompts.jsonl",
+            heldout=folder / "prompts.jsonl",
             model=MODEL,
             reward=str(folder / "reward"),
             cost=None,

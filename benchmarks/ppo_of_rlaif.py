@@ -65,6 +65,7 @@ def main() -> None:
     )
     inputs = policy.Inputs(
         prompts=Path(given["prompt_file"]),
+        heldout=Path(given["prompt_file"]),
         model=given["model"],
         reward=given["reward"],
         cost=None,

@@ -31,7 +31,7 @@ from rlaif.stages.cost import Config as CostConfig
 from rlaif.stages.evaluate import Config as EvaluateConfig
 from rlaif.stages.label import Config as LabelConfig
 from rlaif.stages.policy import Config as PolicyConfig
-from rlaif.stages.policy import check_batch
+from rlaif.stages.policy import check_batch, check_guard
 from rlaif.stages.prompts import Config as PromptsConfig
 from rlaif.stages.report import Config as ReportConfig
 from rlaif.stages.revise import Config as ReviseConfig
@@ -268,10 +268,13 @@ def _check_settings(document: strict_yaml.Document, config: RunConfig) -> None:
         what = f"the algorithm {config.policy.algorithm}" if needs_cost else "the reward term `cost`"
         fix = "add a section such as cost: {axis: harmless}"
         raise document.error(f"{what} needs a cost model", fix=fix, field="policy.algorithm")
+    algorithm = registry.load("algorithm", config.policy.algorithm)
+    settings = algorithm.Config(**config.policy.settings)
     try:
-        check_batch(config.policy, registry.load("algorithm", config.policy.algorithm).Config(**config.policy.settings))
+        check_batch(config.policy, settings)
+        check_guard(config.policy, algorithm, settings)
     except InputError as error:
-        raise document.error(error.problem, fix=error.fix, field="policy.batch_size") from None
+        raise document.error(error.problem, fix=error.fix, field=error.field or "policy") from None
 
 
 def _check_names(document: strict_yaml.Document, config: RunConfig) -> None:

@@ -124,6 +124,7 @@ def _policy(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
     folder = plan.folder
     inputs = policy.Inputs(
         prompts=folder / "prompts/train.jsonl",
+        heldout=folder / "prompts/guard.jsonl",
         model=str(folder / "sft/model"),
         reward=str(folder / "reward/model"),
         cost=str(folder / "cost/model") if plan.config.cost else None,
@@ -140,7 +141,12 @@ def _policy_shapes(plan: Plan) -> Any:
     """A critic that rewards counts by what it holds, not by where it lies."""
     asked = [term.critic or plan.config.critic for term in plan.config.policy.rewards if term.kind == "critic"]
     direct = [(spec_identity(spec), constitutions.content_hash(plan.constitution)) for spec in asked]
-    return plan.config.policy.model_dump(exclude={"rewards": {"__all__": {"critic"}}}), plan.config.seed, direct or None
+    shapes = plan.config.policy.model_dump(exclude={"rewards": {"__all__": {"critic"}}, "guard": True})
+    guard = plan.config.policy.guard
+    if guard is None:
+        return shapes, plan.config.seed, direct or None
+    audited = spec_identity(plan.config.critic), constitutions.content_hash(plan.constitution), _prompt_sets(plan)
+    return shapes, plan.config.seed, direct or None, guard.model_dump(), audited
 
 
 def _folders(plan: Plan) -> dict[str, str]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ from rlaif.critique import aggregate, meters
 from rlaif.critique.agreement import score, wilson
 from rlaif.critique.compare import questions
 from rlaif.ports import answers, judging
+from rlaif.ports.asks import Ask, Range
 from rlaif.ports.chat import ChatModel, Sampling
 from rlaif.ports.engines import Engines
 from rlaif.ports.judging import Reading
@@ -51,11 +54,11 @@ class Drawn(NamedTuple):
 
 
 class Judge(NamedTuple):
-    """Who audits, by what, and where answers are kept."""
+    """Who audits, by what, and the file in which answers are kept."""
 
     model: ChatModel
     constitution: Constitution
-    store: AnswerStore
+    store: Path
 
 
 class Auditor:
@@ -175,15 +178,16 @@ class Auditor:
 
     def _labels(self, judge: Judge, pairs: Sequence[Pair]) -> tuple[list[Label], str | None]:
         """A label for each pair, or why there are none."""
-        asking = answers.Asking(
-            judge.model, judge.store, self._engines.reporter, what="audit", max_failure_rate=MAX_FAILURE_RATE
-        )
         asked = [list(questions(pair, judge.constitution)) for pair in pairs]
         try:
-            reading = Reading(judging.choose("auto", judge.model)[0])
-            judged = judging.judge(asking, [q for own in asked for q in own], reading)
-            reasons = [j.reason for j in judged if j.status == "failed"]
-            asking.count_failures(len(reasons), len(judged), reasons[-1] if reasons else None)
+            with closing(AnswerStore(judge.store)) as store:
+                asking = answers.Asking(
+                    judge.model, store, self._engines.reporter, what="audit", max_failure_rate=MAX_FAILURE_RATE
+                )
+                reading = Reading(judging.choose("auto", judge.model)[0])
+                judged = judging.judge(asking, [q for own in asked for q in own], reading)
+                reasons = [j.reason for j in judged if j.status == "failed"]
+                asking.count_failures(len(reasons), len(judged), reasons[-1] if reasons else None)
         except (RunHalted, InputError) as error:
             return [], str(error)
         rest = iter(judged)
@@ -217,6 +221,18 @@ class Auditor:
             finished=fmean(own.finished for own in drawn),
             seed=self._seed,
         )
+
+
+def asks(
+    audits: int, size: int, prompts: Sequence[Prompt], rows: tuple[int, int], critic: str, constitution: Constitution
+) -> list[Ask]:
+    """What audits of `size` prompts like these will take of the critic. A reply that is the same as before is asked
+    about once."""
+    shown = [Pair(id=p.id, messages=p.messages, responses=("", "")) for p in prompts]
+    asked = [q for pair in shown for q in questions(pair, constitution)]
+    each = size * len(asked) / len(shown)
+    count = Range(each if audits else 0, audits * each)
+    return judging.asks("audits", critic, asked, rows, count, "auto", Reading("logprob"), ("rollouts", "rollouts"))
 
 
 def win_rate(probabilities: Sequence[float | None]) -> Interval:

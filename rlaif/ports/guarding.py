@@ -7,6 +7,7 @@ best/             the policy of the best audit, an ordinary model folder
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -17,8 +18,8 @@ from rlaif.ports.learner import PolicyLearner
 from rlaif.ports.reporter import Reporter
 from rlaif.ports.rollout import RolloutEngine
 from rlaif.records.errors import RunHalted
-from rlaif.records.files import read_rows, write_rows
-from rlaif.records.guard import Action, Audit, Exploit, Guard, Rule
+from rlaif.records.files import atomic_folder, read_rows, write_rows
+from rlaif.records.guard import Audit, Exploit, Guard, Rule
 from rlaif.records.settings import Lineage
 
 R = TypeVar("R", Audit, Exploit)
@@ -26,13 +27,20 @@ AUDITS, EXPLOITS, BEST = "audits.jsonl", "exploits.jsonl", "best"
 
 
 class Outcome(NamedTuple):
-    """What an audit came to: numbers for the metrics, and what the rules ask for, the hardest first."""
+    """What an update's audit came to, if there was one: numbers for the metrics, and the rules that fired. `urgent`:
+    the state is to be saved now."""
 
     logged: dict[str, float]
     fired: list[Rule]
+    urgent: bool
 
-    def asks(self, action: Action) -> bool:
-        return any(rule.then == action for rule in self.fired)
+    def applied(self, state: dict[str, float]) -> dict[str, float]:
+        """The algorithm's state, with what the rules do to it."""
+        raised = sum(rule.then == "raise_kl" for rule in self.fired)
+        return {**state, "kl_coefficient": state["kl_coefficient"] * 2.0**raised} if raised else state
+
+
+QUIET = Outcome({}, [], urgent=False)
 
 
 class Guardian:
@@ -74,16 +82,12 @@ class Guardian:
         """The best audit so far, whose policy is in `best/`."""
         return rules.best(self.audits)
 
-    def due(self, update: int) -> bool:
-        """Whether the policy is audited after this update."""
-        return update % self._guard.every == 0
-
-    def audit(self, update: int, actor: RolloutEngine, learner: PolicyLearner) -> Outcome:
-        """Audit the policy, whose weights `actor` holds, write what was found, and keep the policy if it is the best.
-
-        Raises:
-            RunHalted: the last `max_missing` audits are missing.
-        """
+    def after(self, update: int, actor: RolloutEngine, learner: PolicyLearner) -> Outcome:
+        """Audit the policy if that is due, write what was found, and keep the policy if it is the best so far. `actor`
+        holds its weights afterwards."""
+        if update % self._guard.every:
+            return QUIET
+        actor.sync(learner.weights())
         audit, exploits = self._auditor.audit(update, actor, learner)
         fired = rules.fired(self._guard.rules, [*self.audits, audit])
         self.audits.append(audit.model_copy(update={"fired": [rule.name for rule in fired]}))
@@ -98,24 +102,26 @@ class Guardian:
         for rule in fired:
             why = _why(rule, self.audits)
             self._reporter.line(f"guard: update {update}: rule {rule.name} fired: {why}: {rule.then}")
-        return Outcome(_figures(audit), fired)
+        return Outcome(_figures(audit), fired, urgent=bool(fired) or audit.missing is not None)
 
-    def pause(self) -> None:
-        """Stop where the critic has failed too many audits one after the other. Call it when the state is saved.
-
-        Raises:
-            RunHalted: it has.
-        """
-        if rules.missing(self.audits) >= self._guard.max_missing:
-            problem = f"the last {rules.missing(self.audits)} audits are missing ({self.audits[-1].missing})"
-            raise RunHalted(f"{problem}; the state is saved: mend the critic, and the same command goes on from there")
+    def restore(self, folder: Path) -> None:
+        """Make the policy of the best audit the one that training ends with."""
+        assert self.best is not None
+        self._reporter.line(f"guard: ends with the policy of update {self.best.update}, the best that was audited")
+        if self._main:
+            with atomic_folder(folder) as temporary:
+                shutil.copytree(self._folder / BEST, temporary, dirs_exist_ok=True)
 
     def stop(self, outcome: Outcome) -> None:
-        """Stop where a rule says so. Call it when the state is saved.
+        """Stop where a rule says so, or the critic has failed too many audits. Call it when the state is saved.
 
         Raises:
-            RunHalted: one does.
+            RunHalted: the training is to stop.
         """
+        missing = rules.missing(self.audits)
+        if outcome.urgent and missing >= self._guard.max_missing:
+            problem = f"the last {missing} audits are missing ({self.audits[-1].missing})"
+            raise RunHalted(f"{problem}; the state is saved: mend the critic, and the same command goes on from there")
         for rule in outcome.fired:
             if rule.then == "stop":
                 best, last = self.best, self.audits[-1].update

@@ -16,21 +16,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from rlaif.ports import registry
+from rlaif.ports import auditing, registry
 from rlaif.ports import rewards as rewarding
 from rlaif.ports.algorithm import Algorithm
 from rlaif.ports.asks import Ask, Range, examples, reply_length
+from rlaif.ports.auditing import Auditor, Judge
 from rlaif.ports.chat import Sampling
 from rlaif.ports.checkpoint import Checkpoints
 from rlaif.ports.engines import Engines
 from rlaif.ports.experience import Draw, canary, joined, rows_of, sample, term_means, whole_groups
+from rlaif.ports.guarding import QUIET, Guardian
 from rlaif.ports.halt import Halt
 from rlaif.ports.learner import Optimisation, PolicyLearner
 from rlaif.ports.rewards import Critic, Models, Rewards, Scores
+from rlaif.ports.rollout import RolloutEngine
 from rlaif.records import metrics, seeds
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
 from rlaif.records.files import read_rows
+from rlaif.records.guard import Guard
 from rlaif.records.prompt import Prompt
 from rlaif.records.rewards import ModelTerm, RewardTerm, distinct
 from rlaif.records.settings import Lineage, Training
@@ -68,14 +72,16 @@ class Config(Training):
         description="nats between sampler and trainer that stop the run; half precision needs more: watch canary_gap",
     )
     checkpoint_every: int = Field(default=20, ge=1, description="updates between checkpoints")
+    guard: Guard | None = Field(default=None, description="audits of the policy by the critic while it trains")
 
 
 class Inputs(NamedTuple):
     prompts: Path
+    heldout: Path  # prompts that the guard audits on
     model: str
     reward: str
     cost: str | None  # folder of the cost model, where the run has one
-    constitution: Constitution  # by which the critic scores, where it does
+    constitution: Constitution  # by which the critic scores and audits, where it does
     critic: str
     seed: int
     out: Path
@@ -84,15 +90,18 @@ class Inputs(NamedTuple):
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     """Write `model/` and `metrics.jsonl`; `checkpoint/` holds the full state every `checkpoint_every` updates, and
-    `halted/` the batch of an update that ended with a number that is NaN or infinite.
+    `halted/` the batch of an update that ended with a number that is NaN or infinite. For a guard's files, see
+    `rlaif.ports.guarding`.
 
     Raises:
         InputError: a reward function fails, or returns no number.
-        RunHalted: the sync canary parts, too many judgements failed, or a loss, gradient, KL or score is not finite.
+        RunHalted: the sync canary parts, too many judgements failed, a loss, gradient, KL or score is not finite, or
+            the guard says so.
     """
     algorithm: Algorithm = registry.load("algorithm", config.algorithm)
     settings = algorithm.Config(**config.settings)
     check_batch(config, settings)
+    check_guard(config, algorithm, settings)
     prompts = read_rows(inputs.prompts, Prompt, "prompts")
     learner = _learner(config, engines, inputs, algorithm, settings)
     actor = engines.rollout(config.engine or "auto", inputs.model)
@@ -106,7 +115,10 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         closing(_rewards(config, engines, inputs, constrained="cost_values" in algorithm.NEEDS)) as rewards,
         engines.tracker(inputs.out, keep_until=done) as tracker,
     ):
+        guardian = _guardian(config, engines, inputs, rewards, actor, learner, done)
         for update in range(done + 1, config.updates + 1):
+            if guardian is not None and guardian.ended:
+                break
             with halt.watching(update, state) as seen:
                 if algorithm.SAMPLER == "policy":
                     actor.sync(learner.weights())
@@ -123,13 +135,21 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
                 gap = canary(scored, drawn_BT, config.canary_limit, update)
                 order = seeds.derive(inputs.seed, str(update), "minibatches")
                 state, logged = learn(algorithm, settings, learner, scored, state, order)
-                logged |= {"canary_gap": gap, **term_means(scores, len(kept))}
+                heard = guardian.after(update, actor, learner) if guardian is not None else QUIET
+                state = heard.applied(state)
+                logged |= {"canary_gap": gap, **term_means(scores, len(kept)), **heard.logged}
                 tracker.log(update, logged)
                 shown: dict[str, float | str] = {k: f"{logged[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
                 engines.reporter.progress(config.algorithm, update, config.updates, shown)
-                if processes.rank == 0 and (update % config.checkpoint_every == 0 or update == config.updates):
+                due = update % config.checkpoint_every == 0 or update == config.updates or heard.urgent
+                if processes.rank == 0 and due:
                     _checkpoint(checkpoints, learner, scored, update, state)
-    learner.save(inputs.out / "model")
+            if guardian is not None:
+                guardian.stop(heard)
+    if guardian is not None and guardian.ended:
+        guardian.restore(inputs.out / "model")
+    else:
+        learner.save(inputs.out / "model")
     engines.close_rollout(actor)
     return ["model", "metrics.jsonl"]
 
@@ -156,6 +176,50 @@ def _rewards(config: Config, engines: Engines, inputs: Inputs, *, constrained: b
     critic = Critic(inputs.critic, inputs.constitution, inputs.out / "answers.sqlite")
     models = Models(inputs.reward, inputs.cost)
     return Rewards(config.rewards, engines, models, critic, constrained=constrained)
+
+
+def _guardian(
+    config: Config,
+    engines: Engines,
+    inputs: Inputs,
+    rewards: Rewards,
+    actor: RolloutEngine,
+    learner: PolicyLearner,
+    done: int,
+) -> Guardian | None:
+    """The guard, where there is one; `actor` still holds the weights that training started from."""
+    guard = config.guard
+    if guard is None or guard.every > config.updates:
+        return None
+    main = engines.processes.rank == 0
+    prompts = read_rows(inputs.heldout, Prompt, "prompts")[: guard.prompts]
+    store = inputs.out / "answers.sqlite"
+    judge = Judge(engines.chat(inputs.critic), inputs.constitution, store) if main else None
+    sampling = Sampling(config.temperature, config.max_tokens)
+    auditor = Auditor(judge, engines, rewards, prompts, sampling, inputs.seed)
+    auditor.begin(actor, learner)
+    return Guardian(guard, auditor, inputs.out, inputs.lineage, done, engines.reporter, main=main)
+
+
+def check_guard(config: Config, algorithm: Algorithm, settings: Any) -> None:
+    """Make sure that the guard's rules can do what they say.
+
+    Raises:
+        InputError: one cannot.
+    """
+    if config.guard is None:
+        return
+    if algorithm.SAMPLER == "reference":
+        problem = f"{config.algorithm} samples from the reference for ever, so that no engine holds the policy to audit"
+        raise InputError(problem, fix="leave the guard out", field="policy.guard")
+    watched = [rule for rule in config.guard.rules if rule.watch == "cost"]
+    if watched and "cost_values" not in algorithm.NEEDS:
+        problem = f"a rule watches the cost, and {config.algorithm} has none"
+        raise InputError(problem, fix="use ppo_lagrangian, or leave the rule out", field="policy.guard.rules")
+    raising = any(rule.then == "raise_kl" for rule in config.guard.rules)
+    if raising and "kl_coefficient" not in algorithm.start(settings):
+        problem = f"a rule raises the KL coefficient, and that of {config.algorithm} is fixed"
+        raise InputError(problem, fix="use ppo, or then: rollback", field="policy.guard.rules")
 
 
 def group_size(settings: Any) -> int:
@@ -259,6 +323,9 @@ def asks(config: Config, prompts: list[Prompt], model: str, critic: str, constit
     for term in config.rewards:
         if term.kind == "critic":
             found += rewarding.asks(shown, rows, term.critic or critic, constitution, calls)
+    if config.guard is not None and config.guard.every <= config.updates:
+        audits = config.updates // config.guard.every
+        found += auditing.asks(audits, config.guard.prompts, shown, rows, critic, constitution)
     return found
 
 

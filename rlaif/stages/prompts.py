@@ -30,16 +30,19 @@ class Inputs(NamedTuple):
 
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
-    """Write `train.jsonl` and `test.jsonl`.
+    """Write `train.jsonl`, `test.jsonl`, and `guard.jsonl`, which are for audits while the policy trains: the held-out
+    prompts that `test_limit` leaves over, so that what is chosen by them is not judged by them; where none are left,
+    those of the test.
 
     Raises:
         InputError: as `read`.
     """
     train, test = read(config)
-    write_rows(inputs.out / "train.jsonl", inputs.lineage.header("prompts"), train)
-    write_rows(inputs.out / "test.jsonl", inputs.lineage.header("prompts"), test)
+    rest = read_prompts(config.test, None)[len(test) :]
+    for name, rows in (("train", train), ("test", test), ("guard", rest or test)):
+        write_rows(inputs.out / f"{name}.jsonl", inputs.lineage.header("prompts"), rows)
     engines.reporter.line(f"prompts: {len(train)} to train on, {len(test)} held out")
-    return ["train.jsonl", "test.jsonl"]
+    return ["train.jsonl", "test.jsonl", "guard.jsonl"]
 
 
 def read(config: Config) -> tuple[list[Prompt], list[Prompt]]:

@@ -65,6 +65,7 @@ def world(folder: Path) -> Path:
 def inputs(folder: Path, out: Path) -> policy.Inputs:
     return policy.Inputs(
         prompts=folder / "prompts.jsonl",
+        heldout=folder / "prompts.jsonl",
         model=str(folder / "start"),
         reward=str(folder / "scalar"),
         cost=str(folder / "scalar"),

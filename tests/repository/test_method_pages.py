@@ -71,6 +71,7 @@ def logged(start: Path, out: Path, algorithm: str) -> set[str]:
     config = policy.Config.model_validate({"algorithm": algorithm, "rewards": terms, **short})
     given = policy.Inputs(
         prompts=start / "prompts.jsonl",
+        heldout=start / "prompts.jsonl",
         model=str(start),
         reward=str(start),
         cost=str(start),

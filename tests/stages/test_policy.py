@@ -58,6 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inputs(trained: Path, out: Path) -> policy.Inputs:
     return policy.Inputs(
         prompts=trained / "prompts/train.jsonl",
+        heldout=trained / "prompts/train.jsonl",
         model=str(trained / "sft/model"),
         reward=str(trained / "reward/model"),
         cost=None,

@@ -38,6 +38,7 @@ def inputs(folder: Path, model: str, reward: str, out: str) -> policy.Inputs:
     write_rows(prompts, LINEAGE.header("prompts"), rows)
     return policy.Inputs(
         prompts=prompts,
+        heldout=prompts,
         model=model,
         reward=reward,
         cost=None,

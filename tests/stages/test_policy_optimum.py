@@ -61,6 +61,7 @@ def bandit(folder: Path, wanted: dict[str, float]) -> Path:
 def given(start: Path, out: Path) -> policy.Inputs:
     return policy.Inputs(
         prompts=start / "prompts.jsonl",
+        heldout=start / "prompts.jsonl",
         model=str(start),
         reward=str(start),  # from whose body the value model starts
         cost=None,
