@@ -1,8 +1,8 @@
 """Methods side by side in tinyworld, over several seeds: `python benchmarks/methods.py --out FOLDER`.
 
 Each seed is one run up to the reward model, then every method's policy stage on a copy of it, with the settings of the
-method's shipped run file, but for the number of pairs, which is that of `ppo` for all; what that file changes before
-the policy (PPO-Lagrangian's critic, reward and cost model) is made in the copy.
+method's shipped run file, but for the number of pairs, which is that of `ppo` for all. PPO-Lagrangian, which has a
+constitution and a critic of its own, is a run of its own from the start.
 The oracle alone judges the held-out replies. Prints one table: means over the seeds, and in brackets their 95 %
 t-interval. CPU seconds are those of the policy stage with this process's children; best-of-16 has none, and takes
 sixteen samples a reply instead.
@@ -52,6 +52,7 @@ METHODS = {  # to the run file of its policy stage; the first two have none
     "ppo_lagrangian": "ppo_lagrangian",
     "best_of_n": "best_of_n",
 }
+APART = ("ppo_lagrangian",)
 T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's t, two-sided 95 %, by df from 1
 
 
@@ -101,14 +102,17 @@ def result(method: str, seed: int, folder: Path, engine: str, more: Sequence[str
     overrides = [f"seed={seed}", f"engine={engine}"]
     overrides += [f"revise.model={engine}:tinyworld/reviser", f"pairs.prompts={PAIRS}", *more]
     critic = f"critic={engine}:tinyworld/"
+    file = METHODS[method]
+    if method in APART:
+        assert file is not None
+        config, run = configs.load(configs.named(file), [*overrides, f"{critic}scorer"]), folder / method
+        return judged(method, config, run, trained(config, run))
     base = folder / "base"
     config, run = configs.load(configs.named("ppo"), [*overrides, f"{critic}critic"]), base
     execution.execute(config, base, Engines(Terminal()), until="reward")
     timed = Timed(None, None)
-    file = METHODS[method]
     if file is not None:
-        own = critic + ("scorer" if method == "ppo_lagrangian" else "critic")
-        config, run = configs.load(configs.named(file), [*overrides, own]), folder / method
+        config, run = configs.load(configs.named(file), [*overrides, f"{critic}critic"]), folder / method
         if not (run / "manifest.json").is_file():
             shutil.copytree(base, run, dirs_exist_ok=True, ignore=shutil.ignore_patterns("logs"))
         timed = trained(config, run)

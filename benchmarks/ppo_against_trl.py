@@ -1,11 +1,18 @@
 """PPO of rlaif beside TRL's PPOTrainer: update time, memory and learning curve, `python benchmarks/ppo_against_trl.py`.
 
 Both train tinyworld/policy in float32 with the same reward model, which is also where their value models start, on the
-same prompts, with the same batch, epochs, minibatches, rate, KL coefficient and response limit; replies end by
-themselves (with --full never: then each is as long as the limit). Each runs in a process of its own, and the two take
-turns update by update, so that a machine that is slow for a while is slow for both. Replies of both are scored by the
-same code. TRL 1.12, the last with PPO, is installed with pip in an environment of its own, once (about 1.2 GB), with
-what rlaif needs beside it, so that both load the same libraries. With --engine vllm rlaif runs in its own.
+same prompts in the same order, with the same batch, epochs, minibatches, rate, KL coefficient and response limit;
+replies end by themselves (with --full never: then each is as long as the limit). Each runs in a process of its own, and
+the two take turns update by update, so that a machine that is slow for a while is slow for both. Replies of both are
+scored by the same code. TRL 1.12, the last with PPO, is installed with pip in an environment of its own, once (about
+1.2 GB), with what rlaif needs beside it, so that both load the same libraries. With --engine vllm rlaif runs in its
+own. It takes its engine's word for the samples' log-probabilities, which TRL's sampler does not give; with
+--old-logprobs trainer it computes them again. With --value-network shared, which TRL does not have, it trains a value
+head in the place of a value model.
+
+What stays different by design, rlaif's way first: the score falls on the last token, not one slot after it; a reply
+that did not end is scored as if it had, not as it stands; text is spelled anew for the reward model; the rate decays
+with every step, not every update; the value head has a bias; advantages are whitened with the biased variance.
 
 Prints medians over the updates of all seeds but each seed's first, by clock and by processor time, the ratios of
 updates that ran next to each other, and which targets are met: time at most 1/2, peak memory at most 0.7, and a mean
@@ -31,9 +38,11 @@ from transformers import AutoModelForSequenceClassification
 
 from rlaif.engines import tokens
 from rlaif.engines.learner.network import BIAS, init_head, load_causal, load_classifier, save_model
-from rlaif.records.files import write_rows
+from rlaif.ports.experience import prompt_at
+from rlaif.records.files import read_rows, write_rows
 from rlaif.records.header import Header
 from rlaif.records.inputs import read_prompts
+from rlaif.records.prompt import Prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -70,7 +79,7 @@ def arguments() -> argparse.Namespace:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--minibatches", type=int, default=4)
@@ -78,6 +87,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--engine", default="hf", help="what samples for rlaif: hf or vllm")
+    parser.add_argument("--value-network", default="separate", help="of rlaif: separate, as TRL's always is, or shared")
+    parser.add_argument("--old-logprobs", default="engine", help="of rlaif: engine, or trainer")
     parser.add_argument("--reward", default=MODEL, help="a reward model with the policy's tokens, else a random head")
     parser.add_argument("--full", action="store_true", help="no reply ends before the limit")
     parser.add_argument("--environment", default=cache / "rlaif-trl", help="where TRL is installed")
@@ -101,7 +112,6 @@ def material(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Models and prompts that both read, and their common settings."""
     reader = tokens.load_tokenizer(MODEL)
     prompts = read_prompts("tinyworld-train", None)
-    ids = [tokens.prompt_ids(reader, prompt.messages) for prompt in prompts]
     write_rows(folder / "prompts.jsonl", Header(kind="prompts", config_hash="", parents={}), prompts)
     classifier = load_classifier(options.reward)
     if not classifier.has_head:
@@ -115,14 +125,13 @@ def material(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     save_model(folder / "reward", classifier.model, reader)
     chosen = ("batch_size", "epochs", "minibatches", "max_tokens", "learning_rate", "threads", "engine")
     return {
-        **{name: getattr(options, name) for name in chosen},
+        **{name: getattr(options, name) for name in (*chosen, "value_network", "old_logprobs")},
         "updates": options.updates + 1,  # the last one is not measured: it begins, and so ends the one before
         "temperature": 0.7,
         "kl_coefficient": 0.2,
         "missing_eos_penalty": 1.0,
         "model": str(folder / "policy"),
         "reward": str(folder / "reward"),
-        "prompts": ids,
         "prompt_file": str(folder / "prompts.jsonl"),
     }
 
@@ -131,6 +140,7 @@ def run(python: str, folder: Path, given: dict[str, Any], scorer: Any) -> Curves
     """Both, on one seed, in turns."""
     quiet = {"TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false", "VLLM_LOGGING_LEVEL": "ERROR"}
     environment = {**os.environ, **quiet, "OMP_NUM_THREADS": str(given["threads"]), "PYTHONPATH": str(ROOT)}
+    given = {**given, "prompts": prompts_in_order(given)}
     peers = []
     for name, interpreter in (("rlaif", sys.executable if given["engine"] == "vllm" else python), ("trl", python)):
         file = folder / f"{name}.json"
@@ -147,6 +157,14 @@ def run(python: str, folder: Path, given: dict[str, Any], scorer: Any) -> Curves
     for peer in peers:
         peer.close()
     return Curves(*found, *scores)
+
+
+def prompts_in_order(given: dict[str, Any]) -> list[list[int]]:
+    """Token ids of the prompts of all updates, as rlaif draws them with this seed."""
+    reader = tokens.load_tokenizer(given["model"])
+    prompts = read_rows(Path(given["prompt_file"]), Prompt, "prompts")
+    drawn = (prompt_at(prompts, row, given["seed"]) for row in range(given["updates"] * given["batch_size"]))
+    return [tokens.prompt_ids(reader, prompt.messages) for prompt in drawn]
 
 
 @torch.no_grad()

@@ -52,16 +52,17 @@ def main() -> None:
     given = json.loads(Path(sys.argv[1]).read_text())
     engines = WatchedEngines(Turn())
     engines.use_threads(given["threads"])
-    names = ("updates", "batch_size", "temperature", "max_tokens", "learning_rate", "engine")
+    names = ("updates", "batch_size", "temperature", "max_tokens", "learning_rate", "engine", "value_network")
     ppo = ("epochs", "minibatches", "kl_coefficient", "missing_eos_penalty")
     config = policy.Config(
         **{name: given[name] for name in names},
         value_learning_rate=given["learning_rate"],
         warmup_steps=0,
         gradient_clip=1e9,  # TRL clips none
+        old_logprobs=given["old_logprobs"],
         micro_batch=given["batch_size"] // given["minibatches"],
         checkpoint_every=given["updates"],
-        settings={name: given[name] for name in ppo},
+        settings={**{name: given[name] for name in ppo}, "dual_clip": None},  # TRL knows none
     )
     inputs = policy.Inputs(
         prompts=Path(given["prompt_file"]),

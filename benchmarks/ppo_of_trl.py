@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import torch
 import transformers
+from torch.utils.data import DataLoader
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 from benchmarks.turns import Row, Turn
@@ -30,7 +31,7 @@ def main() -> None:
 
     ppo_trainer.batch_generation = generation
     classifier = transformers.AutoModelForSequenceClassification
-    PPOTrainer(
+    trainer = PPOTrainer(
         args=settings(given),
         processing_class=tokenizer,
         model=transformers.AutoModelForCausalLM.from_pretrained(given["model"], dtype=torch.float32),
@@ -38,7 +39,10 @@ def main() -> None:
         reward_model=classifier.from_pretrained(given["reward"], dtype=torch.float32),
         value_model=classifier.from_pretrained(given["reward"], dtype=torch.float32),
         train_dataset=datasets.Dataset.from_dict({"input_ids": given["prompts"]}),
-    ).train()
+    )
+    collate, size = trainer.data_collator, given["batch_size"]
+    trainer.dataloader = DataLoader(trainer.train_dataset, size, collate_fn=collate)  # in this order, not shuffled
+    trainer.train()
 
 
 def settings(given: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 Row = tuple[list[int], list[int]]  # token ids of a prompt and of its completion, neither padded
@@ -33,6 +34,13 @@ class Spent(NamedTuple):
         return Spent(self.wall - begun.wall, self.cpu - begun.cpu)
 
 
+def peak_memory() -> float:
+    """The largest resident memory of this process so far, MiB (Linux). `ru_maxrss` would be at least what the process
+    that started this one had."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
+
+
 class Turn:
     """The measured process's side."""
 
@@ -45,7 +53,7 @@ class Turn:
 
     def start(self) -> None:
         """An update ends and the next one begins, once it is this process's turn."""
-        report: dict[str, Any] = {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        report: dict[str, Any] = {"peak": peak_memory()}
         if self._begun is not None:
             report |= {"total": Spent.now().since(self._begun), "rollout": self._rollout, "rows": self._rows}
         print(json.dumps(report), file=self._out, flush=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from rlaif.ports import registry
+from rlaif.ports import guarding, registry
 from rlaif.ports.budget import parse_price
 from rlaif.records import constitution as constitutions
 from rlaif.records import shipped, strict_yaml
@@ -31,7 +31,7 @@ from rlaif.stages.cost import Config as CostConfig
 from rlaif.stages.evaluate import Config as EvaluateConfig
 from rlaif.stages.label import Config as LabelConfig
 from rlaif.stages.policy import Config as PolicyConfig
-from rlaif.stages.policy import check_batch, check_guard
+from rlaif.stages.policy import check_batch
 from rlaif.stages.prompts import Config as PromptsConfig
 from rlaif.stages.report import Config as ReportConfig
 from rlaif.stages.revise import Config as ReviseConfig
@@ -267,12 +267,13 @@ def _check_settings(document: strict_yaml.Document, config: RunConfig) -> None:
     if config.cost is None and (needs_cost or any(term.kind == "cost" for term in config.policy.rewards)):
         what = f"the algorithm {config.policy.algorithm}" if needs_cost else "the reward term `cost`"
         fix = "add a section such as cost: {axis: harmless}"
-        raise document.error(f"{what} needs a cost model", fix=fix, field="policy.algorithm")
+        field = "policy.algorithm" if needs_cost else "policy.rewards"
+        raise document.error(f"{what} needs a cost model", fix=fix, field=field)
     algorithm = registry.load("algorithm", config.policy.algorithm)
     settings = algorithm.Config(**config.policy.settings)
     try:
         check_batch(config.policy, settings)
-        check_guard(config.policy, algorithm, settings)
+        guarding.check(config.policy.guard, config.policy.algorithm, algorithm, settings)
     except InputError as error:
         raise document.error(error.problem, fix=error.fix, field=error.field or "policy") from None
 

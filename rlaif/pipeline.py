@@ -137,11 +137,16 @@ def _policy(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
     return policy.run(plan.config.policy, engines, inputs)
 
 
+SHAPELESS = ("guard", "canary_limit", "checkpoint_every")  # of a policy: the guard counts apart, where there is one
+
+
 def _policy_shapes(plan: Plan) -> Any:
     """A critic that rewards counts by what it holds, not by where it lies."""
     asked = [term.critic or plan.config.critic for term in plan.config.policy.rewards if term.kind == "critic"]
     direct = [(spec_identity(spec), constitutions.content_hash(plan.constitution)) for spec in asked]
-    shapes = plan.config.policy.model_dump(exclude={"rewards": {"__all__": {"critic"}}, "guard": True})
+    shapes = plan.config.policy.model_dump(
+        exclude={"rewards": {"__all__": {"critic"}}, **dict.fromkeys(SHAPELESS, True)}
+    )
     guard = plan.config.policy.guard
     if guard is None:
         return shapes, plan.config.seed, direct or None

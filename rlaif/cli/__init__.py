@@ -56,6 +56,8 @@ INTERRUPTED = 130
 # does by itself, is a tenth of the time of `rlaif relabel`.
 COLLECT_EVERY = 50_000
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
+
 
 def main() -> None:
     """Entry point of the `rlaif` command."""
@@ -79,6 +81,11 @@ def main() -> None:
         _fail(f"interrupted; this goes on where it stopped: {again(sys.argv)}", INTERRUPTED)
     except BrokenPipeError:
         _reader_gone()
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror}{where}. Fix: make room, or choose another folder; the same command goes on", 2)
 
 
 def _reader_gone() -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ STAGE_HELP = {
     "pairs": "Sample pairs of replies from the SFT policy.",
     "audit": "Audit the labels, and stop where a gate of the run file does not hold.",
     "cost": "Train a cost model of one axis, where the run file has a section for it.",
-    "policy": "Train the policy against its reward: PPO, RLOO or SuperHF.",
+    "policy": "Train the policy against its reward: PPO and its kin.",
     "evaluate": "Judge start, SFT and final policy on held-out prompts.",
     "report": "Write the report: one JSON, one page.",
 }
@@ -110,5 +111,9 @@ def run_until(run_file: str, until: str, out: Path | None, fresh: bool, sets: li
     else:
         stages = pipeline.names_of(config)
         following = stages[stages.index(until) + 1]
-        text = f"{until}: {folder / until}\nnext: rlaif {following} {run_file}"
+        options = [
+            *(word for change in sets or () for word in ("--set", change)),
+            *(("--out", str(out)) if out else ()),
+        ]
+        text = f"{until}: {folder / until}\nnext: {shlex.join(['rlaif', following, str(run_file), *options])}"
         say({"stage": until, "folder": str(folder / until)}, text, as_json)

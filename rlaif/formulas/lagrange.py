@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+LOWEST = -700.0  # of log lambda: exp of less is 0, from which no step leads away
+
 
 def update(multiplier: float, cost: float, limit: float, rate: float, *, cap: float = math.inf) -> float:
     """The next multiplier: log lambda + rate * lambda * (cost - limit), exponentiated, at most `cap`.
@@ -29,4 +31,4 @@ def update(multiplier: float, cost: float, limit: float, rate: float, *, cap: fl
     if not (multiplier > 0 and math.isfinite(multiplier) and math.isfinite(cost)):
         raise ValueError(f"multiplier {multiplier} must be positive and cost {cost} finite")
     log_multiplier = math.log(multiplier) + rate * multiplier * (cost - limit)
-    return cap if log_multiplier >= math.log(cap) else math.exp(log_multiplier)
+    return cap if log_multiplier >= math.log(cap) else math.exp(max(LOWEST, log_multiplier))

@@ -20,7 +20,7 @@ from rlaif.records.prompt import Prompt
 if TYPE_CHECKING:
     import torch
 
-    from rlaif.batches import Rollouts
+    from rlaif.batches import Rollouts, Scored
 
 
 class Sampled(NamedTuple):
@@ -121,6 +121,20 @@ def term_means(scores: Scores, kept: int) -> dict[str, float]:
     means = {f"reward/{name}": fmean(v for v in own if v is not None) for name, own in scores.terms.items()}
     dropped = {"dropped": float(len(scores.totals) - kept)} if "critic" in scores.terms else {}
     return {**(means if len(means) > 1 else {}), **dropped}
+
+
+def figures(scored: Scored) -> dict[str, float]:
+    """What every algorithm logs of an update's completions."""
+    kept, rows = scored.keep_BT, len(scored.keep_BT)
+    return {
+        "score": float(scored.scores_B.mean()),
+        "score_std": float(scored.scores_B.std(correction=0)),
+        "kl": float((scored.logprobs_BT - scored.ref_logprobs_BT).masked_fill(~kept, 0.0).sum() / rows),  # k1, a reply
+        "tokens": float(kept.sum()) / rows,
+        "prompt_tokens": float(scored.prompt_keep_BP.sum()) / rows,
+        "finished": float(scored.finished_B.float().mean()),
+        "entropy": float(-scored.logprobs_BT.masked_fill(~kept, 0.0).sum() / kept.sum()),  # Monte Carlo, nats a token
+    }
 
 
 def canary(rollouts: Rollouts, logprobs_BT: torch.Tensor, limit: float, update: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from rlaif.ports import interrupt
 from rlaif.ports.engines import Engines
 from rlaif.ports.learner import Conversation, CostTarget, Optimisation, PairTarget
 from rlaif.ports.reporter import Reporter
@@ -142,6 +143,7 @@ def train(
         metrics = learner.step(batch, loss)
         tracker.log(step, metrics)
         engines.reporter.progress(name, step, steps * models, {"accuracy": f"{metrics['accuracy']:.2f}"})
+        interrupt.heed()
     return learner
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rlaif.critique import guard as rules
+from rlaif.ports.algorithm import Algorithm
 from rlaif.ports.auditing import Auditor
 from rlaif.ports.learner import PolicyLearner
 from rlaif.ports.reporter import Reporter
 from rlaif.ports.rollout import RolloutEngine
-from rlaif.records.errors import RunHalted
+from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.files import atomic_folder, read_rows, write_rows
 from rlaif.records.guard import Audit, Exploit, Guard, Rule
 from rlaif.records.settings import Lineage
@@ -41,6 +42,26 @@ class Outcome(NamedTuple):
 
 
 QUIET = Outcome({}, [], urgent=False)
+
+
+def check(guard: Guard | None, name: str, algorithm: Algorithm, settings: Any) -> None:
+    """Make sure that a guard's rules can do what they say with an algorithm.
+
+    Raises:
+        InputError: one cannot.
+    """
+    if guard is None:
+        return
+    if algorithm.SAMPLER == "reference":
+        problem = f"{name} samples from the reference for ever, so that no engine holds the policy to audit"
+        raise InputError(problem, fix="leave the guard out", field="policy.guard")
+    if any(rule.watch == "cost" for rule in guard.rules) and "cost_values" not in algorithm.NEEDS:
+        problem = f"a rule watches the cost, and {name} has none"
+        raise InputError(problem, fix="use ppo_lagrangian, or leave the rule out", field="policy.guard.rules")
+    raising = any(rule.then == "raise_kl" for rule in guard.rules)
+    if raising and "kl_coefficient" not in algorithm.start(settings):
+        problem = f"a rule raises the KL coefficient, and that of {name} is fixed"
+        raise InputError(problem, fix="use ppo, or then: rollback", field="policy.guard.rules")
 
 
 class Guardian:

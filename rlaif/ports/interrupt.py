@@ -1,6 +1,7 @@
 """The first Ctrl-C asks to stop, the second stops.
 
-Whoever waits for paid answers asks `requested` before it sends anything more, and stores what is on its way.
+Whoever waits for paid answers asks `requested` before it sends anything more, and stores what is on its way; whoever
+trains asks after every step.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ _asked = threading.Event()
 def requested() -> bool:
     """Whether Ctrl-C was pressed since `draining` began."""
     return _asked.is_set()
+
+
+def heed() -> None:
+    """Stop here if that was asked for.
+
+    Raises:
+        KeyboardInterrupt: it was.
+    """
+    if requested():
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -71,6 +71,7 @@ class Optimisation(NamedTuple):
     total_steps: int  # linear warm-up over `warmup_steps`, then linear decay to 0 at `total_steps`; 0 = constant
     warmup_steps: int
     lora: Lora | None = None  # all weights are trained
+    gradient_checkpointing: bool = False
 
     @classmethod
     def of(cls, training: Training, total_steps: int) -> Optimisation:
@@ -83,6 +84,7 @@ class Optimisation(NamedTuple):
             total_steps=total_steps,
             warmup_steps=training.warmup_steps,
             lora=training.lora,
+            gradient_checkpointing=training.gradient_checkpointing,
         )
 
 

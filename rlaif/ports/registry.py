@@ -173,15 +173,25 @@ def function(reference: str, *, field: str | None = None) -> Any:
         InputError: it is malformed or cannot be imported.
     """
     module_name, colon, attribute = reference.partition(":")
-    if not colon:
+    if not colon or not module_name or module_name.startswith(".") or not attribute:
         raise InputError(f"{reference!r} is not module:name", fix="write package.module:name", field=field)
     if os.getcwd() not in sys.path:  # an installed command does not look in the user's own folder
         sys.path.append(os.getcwd())
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         fix = "check the spelling, and that the package is installed"
         raise InputError(f"cannot load {reference!r}: {error}", fix=fix, field=field) from None
+    except (Exception, SystemExit) as error:  # a user's module may do anything when it is imported
+        problem = f"cannot load {reference!r}: importing it ended with {type(error).__name__}: {error}"
+        raise InputError(
+            problem, fix="mend the module: `python -c 'import MODULE'` shows where", field=field
+        ) from error
+    if not callable(found):
+        raise InputError(
+            f"{reference!r} is {type(found).__name__}, nothing to call", fix="name a function", field=field
+        )
+    return found
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 from collections.abc import Sequence
 from itertools import islice
@@ -199,11 +198,21 @@ class FunctionScorer:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             problem = f"the reward function {self._term.function!r} raised {type(error).__name__}: {error} {where}"
             raise InputError(problem, fix=fix, file=frame.filename, line=frame.lineno) from error
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-            said = repr(value)[:80]
+        if isinstance(value, bool) or not isinstance(value, Real) or not _in_range(value):
+            said = (
+                object.__repr__(value) if not isinstance(value, str | Real) and value is not None else repr(value)[:80]
+            )
             problem = f"the reward function {self._term.function!r} returned {said}, no finite number, {where}"
             raise InputError(problem, fix=fix, field="policy.rewards")
         return float(value)
+
+
+def _in_range(value: Real) -> bool:
+    """Whether a number is finite, also in float32, which scores are kept in."""
+    try:
+        return abs(float(value)) < 3.4e38
+    except OverflowError:
+        return False
 
 
 class ScoredByMain:

@@ -33,6 +33,9 @@ class Training(Settings):
     gradient_clip: float = Field(default=1.0, gt=0, description="largest norm of a gradient")
     warmup_steps: int = Field(default=10, ge=0, description="optimiser steps in which the rate rises from 0")
     micro_batch: int = Field(default=16, ge=1, description="rows in memory at once; changes nothing else")
+    gradient_checkpointing: bool = Field(
+        default=False, description="less memory, a third more computing, the same numbers"
+    )
     lora: Lora | None = Field(default=None, description="train an adapter of low rank; all weights where not given")
 
 

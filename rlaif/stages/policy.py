@@ -8,6 +8,7 @@ a run resumed from a checkpoint draws what the uninterrupted run would have draw
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from rlaif.ports import auditing, registry
+from rlaif.ports import auditing, guarding, interrupt, registry
 from rlaif.ports import rewards as rewarding
 from rlaif.ports.algorithm import Algorithm
 from rlaif.ports.asks import Ask, Range, examples, reply_length
@@ -24,7 +25,7 @@ from rlaif.ports.auditing import Auditor, Judge
 from rlaif.ports.chat import Sampling
 from rlaif.ports.checkpoint import Checkpoints
 from rlaif.ports.engines import Engines
-from rlaif.ports.experience import Draw, canary, joined, rows_of, sample, term_means, whole_groups
+from rlaif.ports.experience import Draw, canary, figures, joined, rows_of, sample, term_means, whole_groups
 from rlaif.ports.guarding import QUIET, Guardian
 from rlaif.ports.halt import Halt
 from rlaif.ports.learner import Optimisation, PolicyLearner
@@ -41,7 +42,12 @@ from rlaif.records.settings import Lineage, Training
 from rlaif.records.usage import Use
 
 if TYPE_CHECKING:
+    import torch
+
     from rlaif.batches import Rollouts, Scored
+
+
+METRICS = "metrics.jsonl"
 
 
 class Config(Training):
@@ -70,6 +76,10 @@ class Config(Training):
         default=1e-3,
         gt=0,
         description="nats between sampler and trainer that stop the run; half precision needs more: watch canary_gap",
+    )
+    old_logprobs: Literal["trainer", "engine"] = Field(
+        default="trainer",
+        description="who says log pi_old: the trainer, computing it again; or the engine, checked on a part",
     )
     checkpoint_every: int = Field(default=20, ge=1, description="updates between checkpoints")
     guard: Guard | None = Field(default=None, description="audits of the policy by the critic while it trains")
@@ -101,7 +111,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     algorithm: Algorithm = registry.load("algorithm", config.algorithm)
     settings = algorithm.Config(**config.settings)
     check_batch(config, settings)
-    check_guard(config, algorithm, settings)
+    guarding.check(config.guard, config.algorithm, algorithm, settings)
     prompts = read_rows(inputs.prompts, Prompt, "prompts")
     learner = _learner(config, engines, inputs, algorithm, settings)
     actor = engines.rollout(config.engine or "auto", inputs.model)
@@ -109,7 +119,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     processes = engines.processes
     rows = rows_of(draw, processes)
     checkpoints = Checkpoints(inputs.out / "checkpoint", config.algorithm, inputs.lineage)
-    done, state = _resume(checkpoints, learner, engines, algorithm.start(settings))
+    done, state = _resume(checkpoints, learner, engines, algorithm.start(settings), inputs.out / METRICS)
     halt = Halt(inputs.out / "halted", checkpoints, processes)
     with (
         closing(_rewards(config, engines, inputs, constrained="cost_values" in algorithm.NEEDS)) as rewards,
@@ -128,11 +138,12 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
                 scores = joined(processes.gather(own))
                 kept = whole_groups(scores.totals, draw.group)
                 mine = [row - rows.start for row in kept if row in rows]
-                scored = together(processes.gather(view(learner, sampled.rollouts, own, mine) if mine else None))
+                as_sampled = config.old_logprobs == "engine" and algorithm.SAMPLER == "policy"
+                part = view(learner, sampled.rollouts, own, mine, as_sampled=as_sampled) if mine else None
+                scored = together(processes.gather(part))
                 replies = [reply for part in processes.gather(sampled.replies) for reply in part]
                 seen.rows, seen.replies, seen.tensors = kept, [replies[row] for row in kept], scored
-                drawn_BT = scored.logprobs_BT if algorithm.SAMPLER == "policy" else scored.ref_logprobs_BT
-                gap = canary(scored, drawn_BT, config.canary_limit, update)
+                gap = canary(*compared(scored, learner, algorithm, config, update), config.canary_limit, update)
                 order = seeds.derive(inputs.seed, str(update), "minibatches")
                 state, logged = learn(algorithm, settings, learner, scored, state, order)
                 heard = guardian.after(update, actor, learner) if guardian is not None else QUIET
@@ -141,9 +152,10 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
                 tracker.log(update, logged)
                 shown: dict[str, float | str] = {k: f"{logged[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
                 engines.reporter.progress(config.algorithm, update, config.updates, shown)
-                due = update % config.checkpoint_every == 0 or update == config.updates or heard.urgent
-                if processes.rank == 0 and due:
-                    _checkpoint(checkpoints, learner, scored, update, state)
+                due = update % config.checkpoint_every == 0 or update == config.updates
+                if processes.rank == 0 and (due or heard.urgent or interrupt.requested()):
+                    _checkpoint(checkpoints, learner, scored, update, state, inputs.out / METRICS)
+                interrupt.heed()
             if guardian is not None:
                 guardian.stop(heard)
     if guardian is not None and guardian.ended:
@@ -201,27 +213,6 @@ def _guardian(
     return Guardian(guard, auditor, inputs.out, inputs.lineage, done, engines.reporter, main=main)
 
 
-def check_guard(config: Config, algorithm: Algorithm, settings: Any) -> None:
-    """Make sure that the guard's rules can do what they say.
-
-    Raises:
-        InputError: one cannot.
-    """
-    if config.guard is None:
-        return
-    if algorithm.SAMPLER == "reference":
-        problem = f"{config.algorithm} samples from the reference for ever, so that no engine holds the policy to audit"
-        raise InputError(problem, fix="leave the guard out", field="policy.guard")
-    watched = [rule for rule in config.guard.rules if rule.watch == "cost"]
-    if watched and "cost_values" not in algorithm.NEEDS:
-        problem = f"a rule watches the cost, and {config.algorithm} has none"
-        raise InputError(problem, fix="use ppo_lagrangian, or leave the rule out", field="policy.guard.rules")
-    raising = any(rule.then == "raise_kl" for rule in config.guard.rules)
-    if raising and "kl_coefficient" not in algorithm.start(settings):
-        problem = f"a rule raises the KL coefficient, and that of {config.algorithm} is fixed"
-        raise InputError(problem, fix="use ppo, or then: rollback", field="policy.guard.rules")
-
-
 def group_size(settings: Any) -> int:
     """Samples a prompt that the algorithm asks for; they stand next to each other in every batch."""
     return getattr(settings, "group_size", 1)
@@ -243,13 +234,31 @@ def check_batch(config: Config, settings: Any) -> None:
         raise InputError(problem, fix="raise policy.batch_size, or lower minibatches", field="policy.batch_size")
 
 
-def view(learner: PolicyLearner, rollouts: Rollouts, scores: Scores, kept: list[int]) -> Scored:
-    """The kept rows with the trainer's view of them, as rich as the algorithm needs."""
+def compared(
+    scored: Scored, learner: PolicyLearner, algorithm: Algorithm, config: Config, update: int
+) -> tuple[Scored, torch.Tensor]:
+    """Rows, and what the trainer says of them, for the canary: all, or where the engine's word stands, some of them."""
+    import torch
+
+    if algorithm.SAMPLER == "reference":
+        return scored, scored.ref_logprobs_BT
+    if config.old_logprobs == "trainer":
+        return scored, scored.logprobs_BT
+    count = len(scored.scores_B)
+    some = scored.select((torch.arange(min(count, config.micro_batch)) + update * config.micro_batch) % count)
+    return some, learner.logprobs(some)
+
+
+def view(
+    learner: PolicyLearner, rollouts: Rollouts, scores: Scores, kept: list[int], *, as_sampled: bool = False
+) -> Scored:
+    """The kept rows with the trainer's view of them, as rich as the algorithm needs; `as_sampled` takes the engine's
+    word for their log-probabilities."""
     import torch
 
     rollouts = rollouts.select(torch.tensor(kept))
     scored = rollouts.scored(
-        logprobs_BT=learner.logprobs(rollouts),
+        logprobs_BT=rollouts.engine_logprobs_BT if as_sampled else learner.logprobs(rollouts),
         ref_logprobs_BT=learner.reference_logprobs(rollouts),
         scores_B=torch.tensor([scores.totals[row] for row in kept], dtype=torch.float32),
     )
@@ -298,20 +307,6 @@ def learn(
     return algorithm.after_step(state, observed, len(scored.scores_B), settings), logged
 
 
-def figures(scored: Scored) -> dict[str, float]:
-    """What every algorithm logs of an update's completions."""
-    kept, rows = scored.keep_BT, len(scored.keep_BT)
-    return {
-        "score": float(scored.scores_B.mean()),
-        "score_std": float(scored.scores_B.std(correction=0)),
-        "kl": float((scored.logprobs_BT - scored.ref_logprobs_BT).masked_fill(~kept, 0.0).sum() / rows),  # k1, a reply
-        "tokens": float(kept.sum()) / rows,
-        "prompt_tokens": float(scored.prompt_keep_BP.sum()) / rows,
-        "finished": float(scored.finished_B.float().mean()),
-        "entropy": float(-scored.logprobs_BT.masked_fill(~kept, 0.0).sum() / kept.sum()),  # Monte Carlo, nats a token
-    }
-
-
 def asks(config: Config, prompts: list[Prompt], model: str, critic: str, constitution: Constitution) -> list[Ask]:
     """What the rollouts will take, of these prompts, and the critic where it rewards them."""
     calls = config.updates * config.batch_size
@@ -352,21 +347,35 @@ def _over_steps(name: str, values: list[float]) -> float:
 
 
 def _checkpoint(
-    checkpoints: Checkpoints, learner: PolicyLearner, scored: Scored, update: int, state: dict[str, float]
+    checkpoints: Checkpoints,
+    learner: PolicyLearner,
+    scored: Scored,
+    update: int,
+    state: dict[str, float],
+    curves: Path,
 ) -> None:
-    """The learner's state and the loop's. Weights may be finite and still too large to compute with, so networks are
-    asked about the update's own batch first: nobody shall go on from such a checkpoint."""
+    """The learner's state, the loop's, and the curves so far. Weights may be finite and still too large to compute
+    with, so networks are asked about some rows first: nobody shall go on from such a checkpoint."""
+    import torch
+
     from rlaif.batches import require_finite
 
-    for name, found_BT in {"logprobs_BT": learner.logprobs(scored), **learner.values(scored)}.items():
-        require_finite(f"{name} after the update", found_BT, scored.keep_BT)
-    checkpoints.save(update, state, learner.save_state)
+    some = scored.select(torch.arange(min(len(scored.scores_B), 16)))
+    for name, found_BT in {"logprobs_BT": learner.logprobs(some), **learner.values(some)}.items():
+        require_finite(f"{name} after the update", found_BT, some.keep_BT)
+
+    def write(folder: Path) -> None:
+        learner.save_state(folder)
+        shutil.copyfile(curves, folder / METRICS)
+
+    checkpoints.save(update, state, write)
 
 
 def _resume(
-    checkpoints: Checkpoints, learner: PolicyLearner, engines: Engines, start: dict[str, float]
+    checkpoints: Checkpoints, learner: PolicyLearner, engines: Engines, start: dict[str, float], curves: Path
 ) -> tuple[int, dict[str, float]]:
-    """Where to go on, in all processes as the main one finds it: after a checkpoint's update, or from the beginning."""
+    """Where to go on, in all processes as the main one finds it: after a checkpoint's update, or from the beginning.
+    An attempt under other settings may have overwritten the curves: they are as the checkpoint has them."""
     main = engines.processes.rank == 0
     found = engines.processes.gather(checkpoints.latest(start) if main else None)[0]
     assert found is not None
@@ -374,4 +383,6 @@ def _resume(
         engines.reporter.line(f"policy: {found.note}")
     if found.folder is not None:
         learner.load_state(found.folder)
+        if main:
+            shutil.copyfile(found.folder / METRICS, curves)
     return found.update, found.state

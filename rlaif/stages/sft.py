@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from rlaif.ports import interrupt
 from rlaif.ports.engines import Engines
 from rlaif.ports.learner import Conversation, Optimisation
 from rlaif.records import seeds
@@ -71,6 +72,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
             metrics = learner.step(batch)
             tracker.log(step, metrics)
             engines.reporter.progress("sft", step, steps, {"loss": f"{metrics['loss']:.3f}"})
+            interrupt.heed()
         tracker.log(steps, {"heldout_loss": learner.evaluate(heldout)["loss"]})
     learner.save(inputs.out / "model")
     return ["model", "metrics.jsonl"]

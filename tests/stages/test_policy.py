@@ -262,3 +262,16 @@ def test_the_multiplier_and_the_cost_are_logged_and_the_multiplier_moves_with_th
 def test_without_a_cost_model_a_constraint_is_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no cost model"):
         policy.run(settings(algorithm="ppo_lagrangian"), Engines(), inputs(trained, tmp_path))
+
+
+def test_the_engines_word_is_taken_where_it_is_asked_for_and_checked_on_a_part(trained: Path, tmp_path: Path) -> None:
+    word = settings(old_logprobs="engine", micro_batch=2)
+    policy.run(settings(micro_batch=2), Engines(), inputs(trained, tmp_path / "trainer"))
+    policy.run(word, Engines(), inputs(trained, tmp_path / "engine"))
+    plain, taken = (metrics.read(tmp_path / name / "metrics.jsonl") for name in ("trainer", "engine"))
+    for one, other in zip(plain, taken, strict=True):
+        assert other.values["score"] == pytest.approx(one.values["score"], abs=1e-3)
+        assert other.values["kl"] == pytest.approx(one.values["kl"], abs=1e-3)
+        assert 0 < other.values["canary_gap"] < 1e-3 and other.values["importance"] == 1.0
+    with pytest.raises(RunHalted, match="sync canary: at update 2"):
+        policy.run(word, StaleEngines(), inputs(trained, tmp_path / "stale"))

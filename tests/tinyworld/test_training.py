@@ -41,7 +41,9 @@ def test_the_world_is_imported_without_torch() -> None:
 @pytest.mark.timeout(900)
 def test_a_short_training_writes_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "COPYING_STEPS", 2)
-    tables = training.train(tmp_path, seed=1, critic_steps=2, policy_steps=2, reviser_steps=4, scorer_steps=2)
+    tables = training.train(
+        tmp_path, seed=1, critic_steps=2, policy_steps=2, reviser_steps=4, scorer_steps=2, check_steps=2
+    )
     assert tuple(tables) == training.NAMES
     assert (tmp_path / training.TABLE).is_file()
     for name in tables:

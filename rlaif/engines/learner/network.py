@@ -173,7 +173,7 @@ def _load(auto_class: Any, reference: str, config: Any) -> tuple[Any, set[str]]:
 
 def _without_dropout(config: Any) -> Any:
     for name, value in vars(config.get_text_config()).items():
-        if "drop" in name and isinstance(value, float):
+        if ("drop" in name or "jitter" in name) and isinstance(value, float):
             setattr(config.get_text_config(), name, 0.0)
     return config
 

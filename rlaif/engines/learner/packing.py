@@ -22,6 +22,7 @@ from rlaif.engines.learner.rows import TokenRow
 
 ATTENTION = "rlaif_rows"
 WINDOWS = ("sliding_window", "attention_chunk_size")
+LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 class Packed(NamedTuple):
@@ -63,9 +64,33 @@ class Packed(NamedTuple):
 
 
 def allow(model: Any) -> None:
-    """Let a fresh transformers model take packed rows, if its architecture can. Rectangles it takes as before."""
-    if model.config._attn_implementation == "sdpa" and model._supports_attention_backend and not model._is_stateful:
+    """Let a fresh transformers model take packed rows, if its architecture can. Rectangles it takes as before.
+
+    Not every architecture says of itself that its layers mix tokens otherwise than by attention, or that they keep what
+    they are called with from it, so that two short rows are tried: together and alone they must give the same.
+    """
+    layers = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    willing = model.config._attn_implementation == "sdpa" and model._supports_attention_backend
+    if willing and not model._is_stateful and layers <= LAYERS:
         model.set_attn_implementation(ATTENTION)
+        if not _kept_apart(model):
+            model.set_attn_implementation("sdpa")
+
+
+@torch.no_grad()
+def _kept_apart(model: Any) -> bool:
+    """Whether packed rows have the numbers that each has alone."""
+    rows = [TokenRow([1, 2, 3], [4, 5]), TokenRow([3], [2, 1, 4])]
+    body, device, training = model.base_model, next(model.parameters()).device, model.training
+    model.eval()
+    try:
+        both_1ND = states(body, Packed.of(rows, device))
+        each_1ND = torch.cat([states(body, Packed.of([row], device)) for row in rows], dim=1)
+    except (RuntimeError, TypeError, ValueError):
+        return False
+    finally:
+        model.train(training)
+    return torch.allclose(both_1ND, each_1ND, atol=1e-3, rtol=1e-3)
 
 
 def states(body: Any, rows: Packed) -> Tensor:
@@ -106,7 +131,7 @@ def states_and_logits(model: Any, rows: Packed, *, wanted: bool) -> tuple[Tensor
 
 def _takes(model: Any, rows: Packed) -> bool:
     config = getattr(model, "module", model).config.get_text_config()  # `module`: within what adds up gradients
-    windows = [size for name in WINDOWS if (size := getattr(config, name, None)) is not None]
+    windows = [size for name in WINDOWS if (size := getattr(config, name, None) or 0) > 0]  # 0 and -1 stand for none
     return config._attn_implementation == ATTENTION and max(rows.lengths) <= min(windows, default=max(rows.lengths))
 
 
@@ -140,6 +165,8 @@ def _by_rows(
     """Causal attention of each row to itself; without `row_lengths`, that of transformers."""
     if row_lengths is None:
         return sdpa_attention_forward(module, query_1HSD, key_1HSD, value_1HSD, attention_mask, **options)
+    if attention_mask is not None and attention_mask.numel() > 1:
+        raise ValueError("this architecture makes masks of its own, which packed rows would not heed")
     rows = zip(*(torch.split(x, row_lengths, dim=2) for x in (query_1HSD, key_1HSD, value_1HSD)), strict=True)
     outputs = [sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in rows]
     return torch.cat(outputs, dim=1), None

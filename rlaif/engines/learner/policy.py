@@ -25,7 +25,7 @@ from rlaif.engines.learner.adapter import attach, merged, switched_off
 from rlaif.engines.learner.likelihood import completion_logits, completion_logprobs
 from rlaif.engines.learner.network import load_causal, place, save_model
 from rlaif.engines.learner.optimiser import Loss, Trained, take_step
-from rlaif.engines.learner.packing import Packed, states_and_logits
+from rlaif.engines.learner.packing import Packed, states, states_and_logits
 from rlaif.engines.learner.rows import TokenRow, groups, parts, rows_of
 from rlaif.engines.learner.value import ValueHead, ValueModel
 from rlaif.formulas.logprobs import forward_kl, of_tokens
@@ -52,7 +52,6 @@ class HfPolicy:
         temperature: that of sampling; positive.
         seed: of adapters, and of value heads where there is no model to take them from.
         dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
-        gradient_checkpointing: less memory, a third more computing, the same numbers.
 
     Raises:
         InputError: a model cannot be loaded, or has no modules of the names that adapters are to go to.
@@ -68,7 +67,6 @@ class HfPolicy:
         temperature: float,
         seed: int,
         dtype: str = "auto",
-        gradient_checkpointing: bool = False,
         needs: Collection[Need] = VALUES,
         shared_values: bool = False,
         processes: Processes = ALONE,
@@ -76,7 +74,7 @@ class HfPolicy:
         self._tokenizer = tokens.load_tokenizer(model)
         self._needs = needs
         self._placement = place(dtype)
-        policy = self._placement.put(load_causal(model), gradient_checkpointing=gradient_checkpointing)
+        policy = self._placement.put(load_causal(model), gradient_checkpointing=optimisation.gradient_checkpointing)
         self._reference = policy
         if optimisation.lora is None:
             self._reference = copy.deepcopy(policy).eval().requires_grad_(False)
@@ -94,10 +92,10 @@ class HfPolicy:
                 value = ValueModel(
                     self._origin(value_models.get(name, model), model),
                     seed=seed + number,
-                    gradient_checkpointing=gradient_checkpointing,
+                    gradient_checkpointing=optimisation.gradient_checkpointing,
                     lora=optimisation.lora,
                 )
-            value.to(self._placement.device).train(gradient_checkpointing)
+            value.to(self._placement.device).train(optimisation.gradient_checkpointing)
             own = optimisation._replace(learning_rate=value_learning_rate)
             self._networks[name.removesuffix("s")] = Trained(value, own, processes)
         self._temperature = temperature
@@ -189,7 +187,7 @@ class HfPolicy:
 
     def _value(self, name: str, part: Packed, hidden_1ND: Tensor | None = None) -> Tensor:
         if self._shared_values and hidden_1ND is None:
-            hidden_1ND, _ = states_and_logits(self._policy.network, part, wanted=True)
+            hidden_1ND = states(self._policy.model.base_model, part)
         values_1N: Tensor = self._networks[name.removesuffix("s")].network(part if hidden_1ND is None else hidden_1ND)
         return values_1N
 

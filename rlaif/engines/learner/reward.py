@@ -137,7 +137,6 @@ class HfReward(HfRewardScorer):
         seed: of the head and of the adapter, and of all weights where they start from scratch.
         from_scratch: take the backbone's architecture and tokenizer, and random weights.
         dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
-        gradient_checkpointing: less memory, a third more computing, the same numbers.
     """
 
     def __init__(
@@ -148,14 +147,15 @@ class HfReward(HfRewardScorer):
         seed: int,
         from_scratch: bool = False,
         dtype: str = "auto",
-        gradient_checkpointing: bool = False,
         processes: Processes = ALONE,
     ) -> None:
         classifier = fresh_classifier(backbone, seed) if from_scratch else load_classifier(backbone)
         if not classifier.has_head:
             init_head(classifier.model, seed)
         micro_batch = optimisation.micro_batch
-        self._set_up(backbone, classifier, micro_batch, dtype, gradient_checkpointing=gradient_checkpointing)
+        self._set_up(
+            backbone, classifier, micro_batch, dtype, gradient_checkpointing=optimisation.gradient_checkpointing
+        )
         if optimisation.lora is not None:
             attach(self._model, optimisation.lora, seed)
         self._network = Trained(self._model, optimisation, processes)

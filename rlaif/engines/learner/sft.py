@@ -39,7 +39,6 @@ class HfSft:
         model: folder, Hub name or shipped model to start from.
         seed: of the adapter, where one is trained.
         dtype: "auto" (float32 on a CPU, bfloat16 autocast on a GPU), "float32" or "bfloat16".
-        gradient_checkpointing: less memory, a third more computing, the same numbers.
     """
 
     def __init__(
@@ -49,12 +48,11 @@ class HfSft:
         optimisation: Optimisation,
         seed: int = 0,
         dtype: str = "auto",
-        gradient_checkpointing: bool = False,
         processes: Processes = ALONE,
     ) -> None:
         self._reader = RowReader(model)
         self._placement = place(dtype)
-        loaded = self._placement.put(load_causal(model), gradient_checkpointing=gradient_checkpointing)
+        loaded = self._placement.put(load_causal(model), gradient_checkpointing=optimisation.gradient_checkpointing)
         if optimisation.lora is not None:
             attach(loaded, optimisation.lora, seed)
         self._network = Trained(loaded, optimisation, processes)

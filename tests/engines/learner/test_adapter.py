@@ -143,7 +143,7 @@ def test_matrices_that_are_stored_transposed_are_merged_as_such() -> None:
 
 
 def test_gradient_checkpointing_changes_nothing(untied: str) -> None:
-    plain, thrifty = (trained(untied, gradient_checkpointing=on)._network.model for on in (False, True))
+    plain, thrifty = (trained(untied, LORA._replace(gradient_checkpointing=on))._network.model for on in (False, True))
     assert torch.allclose(logits(plain), logits(thrifty), atol=1e-5)
 
 

@@ -29,6 +29,8 @@ RECTANGLES = {
     "gemma3_text": {**WINDOW, "sliding_window": 3},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "lfm2": {**GROUPED, "num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"]},
+    "nemotron": GROUPED,
 }
 
 

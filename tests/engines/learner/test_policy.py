@@ -185,15 +185,7 @@ def test_each_network_has_its_own_rate_and_gradient(untied: str, reward: str) ->
 
 def test_gradient_checkpointing_changes_nothing(untied: str, reward: str) -> None:
     plain = policy(untied, reward)
-    thrifty = HfPolicy(
-        untied,
-        value_models={"values": reward},
-        optimisation=STEADY,
-        value_learning_rate=2e-3,
-        temperature=0.7,
-        seed=0,
-        gradient_checkpointing=True,
-    )
+    thrifty = policy(untied, reward, STEADY._replace(gradient_checkpointing=True))
     batch = train_batch(plain)
     for learner in (plain, thrifty):
         learner.step(batch, PPO_LOSS)

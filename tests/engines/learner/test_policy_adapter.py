@@ -195,7 +195,7 @@ def test_gradients_flow_where_the_reference_is_computed_within_the_step(untied: 
 
 
 def test_gradient_checkpointing_changes_nothing(untied: str, reward: str) -> None:
-    plain, thrifty = (policy(untied, reward, gradient_checkpointing=on) for on in (False, True))
+    plain, thrifty = (policy(untied, reward, LORA._replace(gradient_checkpointing=on)) for on in (False, True))
     for learner in (plain, thrifty):
         run(learner, range(2))
     assert largest_difference(all_weights(plain), all_weights(thrifty)) < 1e-4  # Adam divides rounding by itself

@@ -37,7 +37,7 @@ def test_micro_batches_change_nothing(untied: str, micro_batch: int) -> None:
 
 def test_gradient_checkpointing_changes_nothing(untied: str) -> None:
     plain = HfSft(untied, optimisation=STEADY)
-    thrifty = HfSft(untied, optimisation=STEADY, gradient_checkpointing=True)
+    thrifty = HfSft(untied, optimisation=STEADY._replace(gradient_checkpointing=True))
     calls = {}
     for learner in (plain, thrifty):
         with mock.patch.object(LlamaMLP, "forward", autospec=True, side_effect=LlamaMLP.forward) as forward:
@@ -51,7 +51,7 @@ def test_dropout_of_the_folder_is_switched_off(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.5}))
-    learners = [HfSft(str(folder), optimisation=STEADY, gradient_checkpointing=True) for _ in range(2)]
+    learners = [HfSft(str(folder), optimisation=STEADY._replace(gradient_checkpointing=True)) for _ in range(2)]
     first, second = (learner.step(CONVERSATIONS)["loss"] for learner in learners)
     assert first == second
 
