@@ -67,3 +67,28 @@ def test_looking_up_names_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import sys\nsys.exit(0)", "importing it ended with SystemExit"),
+        ("x = = 1", "importing it ended with SyntaxError"),
+        ("open('nowhere')", "importing it ended with FileNotFoundError"),
+        ("f = 3", "is int, nothing to call"),
+    ],
+)
+def test_a_faulty_module_of_a_user_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    name = f"faulty_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match=message):
+        registry.function(f"{name}:f")
+
+
+@pytest.mark.parametrize("reference", [":f", ".here:f", "math:", "math"])
+def test_a_reference_that_names_no_function_is_refused(reference: str) -> None:
+    with pytest.raises(InputError, match="is not module:name"):
+        registry.function(reference)

@@ -14,7 +14,7 @@ import torch
 
 from rlaif import config, execution
 from rlaif.engines.rollout.hf import HfRollout
-from rlaif.ports import experience
+from rlaif.ports import experience, interrupt
 from rlaif.ports.engines import Engines
 from rlaif.ports.rewards import Reply, Rewards, Scores
 from rlaif.records import constitution as constitutions
@@ -275,3 +275,41 @@ def test_the_engines_word_is_taken_where_it_is_asked_for_and_checked_on_a_part(t
         assert 0 < other.values["canary_gap"] < 1e-3 and other.values["importance"] == 1.0
     with pytest.raises(RunHalted, match="sync canary: at update 2"):
         policy.run(word, StaleEngines(), inputs(trained, tmp_path / "stale"))
+
+
+def test_curves_survive_an_attempt_under_other_settings(trained: Path, tmp_path: Path) -> None:
+    policy.run(settings(), Engines(), inputs(trained, tmp_path))
+    whole = (tmp_path / "metrics.jsonl").read_bytes()
+    other = inputs(trained, tmp_path)._replace(lineage=Lineage("another config", {}))
+    failing = settings(rewards=[{"kind": "function", "function": "tests.stages.test_policy:failing"}])
+    with pytest.raises(InputError, match="planted"):
+        policy.run(failing, Engines(), other)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+    policy.run(settings(), Engines(), inputs(trained, tmp_path))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole
+
+
+def failing(messages: Any, response: str, meta: Any) -> float:
+    raise RuntimeError("planted")
+
+
+def test_ctrl_c_stops_after_the_update_with_its_state_saved(trained: Path, tmp_path: Path) -> None:
+    class Pressed(Engines):
+        def tracker(self, folder: Path, keep_until: int = 0) -> Any:
+            tracker = super().tracker(folder, keep_until)
+            log = tracker.log
+
+            def pressing(at: int, values: Mapping[str, float]) -> None:
+                log(at, values)
+                if at == 3:
+                    signal.raise_signal(signal.SIGINT)
+
+            tracker.log = pressing  # type: ignore[assignment, method-assign]
+            return tracker
+
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt), interrupt.draining(said.append):
+        policy.run(settings(), Pressed(), inputs(trained, tmp_path))
+    assert said and (tmp_path / "checkpoint/update-000003").is_dir() and not (tmp_path / "model").exists()
+    policy.run(settings(), Engines(), inputs(trained, tmp_path))
+    assert [row.step for row in metrics.read(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
