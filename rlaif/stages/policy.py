@@ -99,14 +99,12 @@ class Inputs(NamedTuple):
 
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
-    """Write `model/` and `metrics.jsonl`; `checkpoint/` holds the full state every `checkpoint_every` updates, and
-    `halted/` the batch of an update that ended with a number that is NaN or infinite. For a guard's files, see
-    `rlaif.ports.guarding`.
+    """Write `model/` and `metrics.jsonl`, now and then `checkpoint/`, the full state, and `halted/`, the batch of an update
+    that ended with a number that is not finite. A guard's files: `rlaif.ports.guarding`.
 
     Raises:
         InputError: a reward function fails, or returns no number.
-        RunHalted: the sync canary parts, too many judgements failed, a loss, gradient, KL or score is not finite, or
-            the guard says so.
+        RunHalted: the canary parts, too many judgements failed, a number is not finite, or the guard says so.
     """
     algorithm: Algorithm = registry.load("algorithm", config.algorithm)
     settings = algorithm.Config(**config.settings)
@@ -116,8 +114,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     learner = _learner(config, engines, inputs, algorithm, settings)
     actor = engines.rollout(config.engine or "auto", inputs.model)
     draw = Draw(config.batch_size, group_size(settings), Sampling(config.temperature, config.max_tokens), inputs.seed)
-    processes = engines.processes
-    rows = rows_of(draw, processes)
+    rows = rows_of(draw, processes := engines.processes)
     checkpoints = Checkpoints(inputs.out / "checkpoint", config.algorithm, inputs.lineage)
     done, state = _resume(checkpoints, learner, engines, algorithm.start(settings), inputs.out / METRICS)
     halt = Halt(inputs.out / "halted", checkpoints, processes)
@@ -127,7 +124,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     ):
         guardian = _guardian(config, engines, inputs, rewards, actor, learner, done)
         for update in range(done + 1, config.updates + 1):
-            if guardian is not None and guardian.ended:
+            if guardian and guardian.ended:
                 break
             with halt.watching(update, state) as seen:
                 if algorithm.SAMPLER == "policy":
@@ -146,22 +143,19 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
                 gap = canary(*compared(scored, learner, algorithm, config, update), config.canary_limit, update)
                 order = seeds.derive(inputs.seed, str(update), "minibatches")
                 state, logged = learn(algorithm, settings, learner, scored, state, order)
-                heard = guardian.after(update, actor, learner) if guardian is not None else QUIET
+                heard = guardian.after(update, actor, learner) if guardian else QUIET
                 state = heard.applied(state)
                 logged |= {"canary_gap": gap, **term_means(scores, len(kept)), **heard.logged}
                 tracker.log(update, logged)
-                shown: dict[str, float | str] = {k: f"{logged[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
-                engines.reporter.progress(config.algorithm, update, config.updates, shown)
+                _show(config, engines, update, logged)
                 due = update % config.checkpoint_every == 0 or update == config.updates
                 if processes.rank == 0 and (due or heard.urgent or interrupt.requested()):
                     _checkpoint(checkpoints, learner, scored, update, state, inputs.out / METRICS)
                 interrupt.heed()
-            if guardian is not None:
+            if guardian:
                 guardian.stop(heard)
-    if guardian is not None and guardian.ended:
-        guardian.restore(inputs.out / "model")
-    else:
-        learner.save(inputs.out / "model")
+    save = guardian.restore if guardian and guardian.ended else learner.save
+    save(inputs.out / "model")
     engines.close_rollout(actor)
     return ["model", "metrics.jsonl"]
 
@@ -182,6 +176,11 @@ def _learner(config: Config, engines: Engines, inputs: Inputs, algorithm: Algori
     for note in learner.notes:
         engines.reporter.line(f"policy: {note}")
     return learner
+
+
+def _show(config: Config, engines: Engines, update: int, logged: dict[str, float]) -> None:
+    shown: dict[str, float | str] = {k: f"{logged[k]:.3f}" for k in ("score", "kl", "tokens", "canary_gap")}
+    engines.reporter.progress(config.algorithm, update, config.updates, shown)
 
 
 def _rewards(config: Config, engines: Engines, inputs: Inputs, *, constrained: bool) -> Rewards:
