@@ -86,9 +86,10 @@ def test_training_changes_adapters_and_value_head_alone(untied: str, reward: str
 
 
 def tensor_bytes() -> int:
-    """Of all tensors that live in this process, each piece of memory once."""
+    """Of all tensors that live in this process, each piece of memory once; not of the shapes without memory that other
+    libraries leave behind."""
     gc.collect()
-    storages = [x.untyped_storage() for x in gc.get_objects() if issubclass(type(x), torch.Tensor)]
+    storages = [x.untyped_storage() for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter)]
     return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
 
 
