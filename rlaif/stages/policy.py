@@ -99,7 +99,7 @@ class Inputs(NamedTuple):
 
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
-    """Write `model/` and `metrics.jsonl`, now and then `checkpoint/`, the full state, and `halted/`, the batch of an update
+    """Write `model/`, `metrics.jsonl`, now and then `checkpoint/`, the full state, and `halted/`, the batch of an update
     that ended with a number that is not finite. A guard's files: `rlaif.ports.guarding`.
 
     Raises:
