@@ -99,8 +99,8 @@ class Inputs(NamedTuple):
 
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
-    """Write `model/`, `metrics.jsonl`, now and then `checkpoint/`, the full state, and `halted/`, the batch of an update
-    that ended with a number that is not finite. A guard's files: `rlaif.ports.guarding`.
+    """Write `model/`, `metrics.jsonl`, now and then `checkpoint/`, the full state, and `halted/`, the batch of an
+    update that ended with a number that is not finite. A guard's files: `rlaif.ports.guarding`.
 
     Raises:
         InputError: a reward function fails, or returns no number.
