@@ -14,7 +14,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from rlaif.records.base import Record
 from rlaif.records.errors import NotFinite
-from rlaif.records.files import atomic_folder, content_hash, file_digest, write_text
+from rlaif.records.files import atomic_folder, atomic_path, content_hash, file_digest, write_text
 from rlaif.records.settings import Lineage
 
 MANIFEST = "loop.json"
@@ -71,9 +71,12 @@ class Checkpoints:
     Args:
         folder: holds them, and nothing else.
         algorithm, lineage: what a checkpoint must be of.
+        beside: files that grow while training goes on. Each checkpoint holds a copy of those that are there, because an
+            attempt under other settings writes over them.
     """
 
-    def __init__(self, folder: Path, algorithm: str, lineage: Lineage) -> None:
+    def __init__(self, folder: Path, algorithm: str, lineage: Lineage, beside: Sequence[Path] = ()) -> None:
+        self._beside = beside
         self.algorithm = algorithm
         self.lineage = lineage
         self._folder = folder
@@ -100,6 +103,13 @@ class Checkpoints:
         note = "; ".join([*problems, "training begins anew"]) if problems else ""
         return Resumed(0, dict(start), None, note)
 
+    def put_back(self, resumed: Resumed) -> None:
+        """The files beside the checkpoint as they were when it was written. For the main process."""
+        for path in self._beside:
+            if resumed.folder is not None and (resumed.folder / path.name).is_file():
+                with atomic_path(path) as temporary:
+                    shutil.copyfile(resumed.folder / path.name, temporary)
+
     def save(self, update: int, state: Mapping[str, float], write: Callable[[Path], None]) -> None:
         """Write the checkpoint of an update; `write` puts the learner's state into the folder that it is given.
 
@@ -112,6 +122,8 @@ class Checkpoints:
         self._remove_all_but_the_good_one()
         with atomic_folder(self._folder / f"update-{update:06d}") as temporary:
             write(temporary)
+            for path in filter(Path.is_file, self._beside):
+                shutil.copyfile(path, temporary / path.name)
             files = {
                 file.relative_to(temporary).as_posix(): Written(size=file.stat().st_size, sha256=file_digest(file))
                 for file in sorted(temporary.rglob("*"))

@@ -1,8 +1,9 @@
 """The guard of a policy in training: audits it every so often, keeps what it finds, and says what its rules ask for.
 
-audits.jsonl      one row an audit
-exploits.jsonl    replies that the reward likes and the critic does not
-best/             the policy of the best audit, an ordinary model folder
+audits.jsonl       one row an audit
+exploits.jsonl     replies that the reward likes and the critic does not
+best/HASH-UPDATE/  the policy of the best audit, an ordinary model folder, and of the best before it; HASH is of the
+                   settings, so that no other training's is taken for it
 """
 
 from __future__ import annotations
@@ -100,8 +101,12 @@ class Guardian:
 
     @property
     def best(self) -> Audit | None:
-        """The best audit so far, whose policy is in `best/`."""
+        """The best audit so far."""
         return rules.best(self.audits)
+
+    def kept(self, audit: Audit) -> Path:
+        """Where the policy of a best audit is."""
+        return self._folder / BEST / f"{self._lineage.config_hash[:12]}-{audit.update:06d}"
 
     def after(self, update: int, actor: RolloutEngine, learner: PolicyLearner) -> Outcome:
         """Audit the policy if that is due, write what was found, and keep the policy if it is the best so far. `actor`
@@ -110,11 +115,11 @@ class Guardian:
             return QUIET
         actor.sync(learner.weights())
         audit, exploits = self._auditor.audit(update, actor, learner)
-        fired = rules.fired(self._guard.rules, [*self.audits, audit])
+        fired, before = rules.fired(self._guard.rules, [*self.audits, audit]), self.best
         self.audits.append(audit.model_copy(update={"fired": [rule.name for rule in fired]}))
         self._exploits += exploits
-        if self.best is self.audits[-1]:
-            learner.save(self._folder / BEST)
+        if better := self.best is self.audits[-1]:
+            self._keep(self.audits[-1], before, learner)
         if self._main:
             write_rows(self._folder / AUDITS, self._lineage.header("audits"), self.audits)
             write_rows(self._folder / EXPLOITS, self._lineage.header("exploits"), self._exploits)
@@ -123,15 +128,30 @@ class Guardian:
         for rule in fired:
             why = _why(rule, self.audits)
             self._reporter.line(f"guard: update {update}: rule {rule.name} fired: {why}: {rule.then}")
-        return Outcome(_figures(audit), fired, urgent=bool(fired) or audit.missing is not None)
+        return Outcome(_figures(audit), fired, urgent=bool(fired) or better or audit.missing is not None)
+
+    def _keep(self, audit: Audit, before: Audit | None, learner: PolicyLearner) -> None:
+        """Save the policy. The best one before it stays: a checkpoint that training goes back to may know no other."""
+        learner.save(self.kept(audit))
+        if self._main:
+            wanted = {self.kept(audit), *([self.kept(before)] if before else [])}
+            for folder in {path for path in (self._folder / BEST).iterdir() if path.is_dir()} - wanted:
+                shutil.rmtree(folder)
 
     def restore(self, folder: Path) -> None:
-        """Make the policy of the best audit the one that training ends with."""
+        """Make the policy of the best audit the one that training ends with.
+
+        Raises:
+            RunHalted: it is not there any more.
+        """
         assert self.best is not None
+        if not self.kept(self.best).is_dir():
+            problem = f"the policy of update {self.best.update}, the best that was audited, is gone from {self._folder / BEST}"
+            raise RunHalted(f"{problem}; train again with --fresh, or without the rule")
         self._reporter.line(f"guard: ends with the policy of update {self.best.update}, the best that was audited")
         if self._main:
             with atomic_folder(folder) as temporary:
-                shutil.copytree(self._folder / BEST, temporary, dirs_exist_ok=True)
+                shutil.copytree(self.kept(self.best), temporary, dirs_exist_ok=True)
 
     def stop(self, outcome: Outcome) -> None:
         """Stop where a rule says so, or the critic has failed too many audits. Call it when the state is saved.
@@ -146,9 +166,7 @@ class Guardian:
         for rule in outcome.fired:
             if rule.then == "stop":
                 best, last = self.best, self.audits[-1].update
-                kept = (
-                    "" if best is None else f"; the policy of update {best.update}, the best, is {self._folder / BEST}"
-                )
+                kept = "" if best is None else f"; the policy of update {best.update}, the best, is {self.kept(best)}"
                 raise RunHalted(f"update {last}: the guard's rule {rule.name} fired: {_why(rule, self.audits)}{kept}")
 
 

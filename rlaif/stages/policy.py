@@ -8,7 +8,6 @@ a run resumed from a checkpoint draws what the uninterrupted run would have draw
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -115,8 +114,9 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     actor = engines.rollout(config.engine or "auto", inputs.model)
     draw = Draw(config.batch_size, group_size(settings), Sampling(config.temperature, config.max_tokens), inputs.seed)
     rows = rows_of(draw, processes := engines.processes)
-    checkpoints = Checkpoints(inputs.out / "checkpoint", config.algorithm, inputs.lineage)
-    done, state = _resume(checkpoints, learner, engines, algorithm.start(settings), inputs.out / METRICS)
+    beside = [inputs.out / name for name in (METRICS, guarding.AUDITS, guarding.EXPLOITS)]
+    checkpoints = Checkpoints(inputs.out / "checkpoint", config.algorithm, inputs.lineage, beside)
+    done, state = _resume(checkpoints, learner, engines, algorithm.start(settings))
     halt = Halt(inputs.out / "halted", checkpoints, processes)
     with (
         closing(_rewards(config, engines, inputs, constrained="cost_values" in algorithm.NEEDS)) as rewards,
@@ -150,7 +150,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
                 _show(config, engines, update, logged)
                 due = update % config.checkpoint_every == 0 or update == config.updates
                 if processes.rank == 0 and (due or heard.urgent or interrupt.requested()):
-                    _checkpoint(checkpoints, learner, scored, update, state, inputs.out / METRICS)
+                    _checkpoint(checkpoints, learner, scored, update, state)
                 interrupt.heed()
             if guardian:
                 guardian.stop(heard)
@@ -351,10 +351,9 @@ def _checkpoint(
     scored: Scored,
     update: int,
     state: dict[str, float],
-    curves: Path,
 ) -> None:
-    """The learner's state, the loop's, and the curves so far. Weights may be finite and still too large to compute
-    with, so networks are asked about some rows first: nobody shall go on from such a checkpoint."""
+    """The learner's state and the loop's. Weights may be finite and still too large to compute with, so networks are
+    asked about some rows first: nobody shall go on from such a checkpoint."""
     import torch
 
     from rlaif.batches import require_finite
@@ -362,19 +361,13 @@ def _checkpoint(
     some = scored.select(torch.arange(min(len(scored.scores_B), 16)))
     for name, found_BT in {"logprobs_BT": learner.logprobs(some), **learner.values(some)}.items():
         require_finite(f"{name} after the update", found_BT, some.keep_BT)
-
-    def write(folder: Path) -> None:
-        learner.save_state(folder)
-        shutil.copyfile(curves, folder / METRICS)
-
-    checkpoints.save(update, state, write)
+    checkpoints.save(update, state, learner.save_state)
 
 
 def _resume(
-    checkpoints: Checkpoints, learner: PolicyLearner, engines: Engines, start: dict[str, float], curves: Path
+    checkpoints: Checkpoints, learner: PolicyLearner, engines: Engines, start: dict[str, float]
 ) -> tuple[int, dict[str, float]]:
-    """Where to go on, in all processes as the main one finds it: after a checkpoint's update, or from the beginning.
-    An attempt under other settings may have overwritten the curves: they are as the checkpoint has them."""
+    """Where to go on, in all processes as the main one finds it: after a checkpoint's update, or from the beginning."""
     main = engines.processes.rank == 0
     found = engines.processes.gather(checkpoints.latest(start) if main else None)[0]
     assert found is not None
@@ -383,5 +376,5 @@ def _resume(
     if found.folder is not None:
         learner.load_state(found.folder)
         if main:
-            shutil.copyfile(found.folder / METRICS, curves)
+            checkpoints.put_back(found)
     return found.update, found.state

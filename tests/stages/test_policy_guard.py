@@ -16,6 +16,7 @@ from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.files import file_digest, read_rows
 from rlaif.records.guard import Audit, Exploit
 from rlaif.records.prompt import Message
+from rlaif.records.settings import Lineage
 from rlaif.stages import policy
 from rlaif.testing.scripts import responses
 from tests.faults.training import inputs, world
@@ -67,7 +68,9 @@ def test_a_rolled_back_run_ends_with_the_best_audited_policy(folder: Path, tmp_p
     policy.run(config, Engines(), given(folder, tmp_path))
     found = audits(tmp_path)
     assert [audit.update for audit in found] == [2, 4] and found[1].fired == ["kl>-1e+09"]
-    assert file_digest(tmp_path / "model") == file_digest(tmp_path / BEST)
+    top = max(found, key=lambda audit: (audit.win_rate.value if audit.win_rate else 0, audit.update))
+    (best,) = (path for path in (tmp_path / BEST).iterdir() if path.name.endswith(f"-{top.update:06d}"))
+    assert file_digest(tmp_path / "model") == file_digest(best)
     assert [row.step for row in metrics.read(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
     before = file_digest(tmp_path / "model")
     policy.run(config, Engines(), given(folder, tmp_path))  # killed just before its end, say
@@ -76,7 +79,9 @@ def test_a_rolled_back_run_ends_with_the_best_audited_policy(folder: Path, tmp_p
 
 def test_a_rule_that_stops_keeps_the_state(folder: Path, tmp_path: Path) -> None:
     config = settings({"watch": "kl", "limit": -1e9, "patience": 1, "then": "stop"})
-    with pytest.raises(RunHalted, match=r"update 2: the guard's rule kl>-1e\+09 fired: .* nats .* update 2, the best"):
+    with pytest.raises(
+        RunHalted, match=r"update 2: the guard's rule kl>-1e\+09 fired: .* nats .* update 2, the best, is .*-000002"
+    ):
         policy.run(config, Engines(), given(folder, tmp_path))
     assert not (tmp_path / "model").exists() and (tmp_path / BEST).is_dir()
     assert (tmp_path / "checkpoint/update-000002").is_dir()
@@ -105,11 +110,12 @@ def test_a_critic_that_fails_is_a_missing_audit_and_then_a_pause(folder: Path, t
     assert [row.step for row in metrics.read(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_killed_run_audits_again_what_the_checkpoint_does_not_know(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_with_its_audits(folder: Path, tmp_path: Path) -> None:
+    """A best audit is in a checkpoint at once, so that its policy is never unknown to it."""
     config, whole, torn = settings({"watch": "win_rate"}), tmp_path / "whole", tmp_path / "torn"
     policy.run(config, Engines(), given(folder, whole))
     dying(config, given(folder, torn), step=5)
-    assert json.loads(next((torn / "checkpoint").glob("*/loop.json")).read_text())["update"] == 3
+    assert json.loads(next((torn / "checkpoint").glob("*/loop.json")).read_text())["update"] == 4
     policy.run(config, Engines(), given(folder, torn))
     for name in (AUDITS, EXPLOITS, "metrics.jsonl"):
         assert (torn / name).read_bytes() == (whole / name).read_bytes()
@@ -128,3 +134,19 @@ def test_rules_that_cannot_work_are_refused(folder: Path, tmp_path: Path, change
     config = settings(*changes["rules"], algorithm=changes["algorithm"], batch_size=16)
     with pytest.raises(InputError, match=message):
         policy.run(config, Engines(), given(folder, tmp_path))
+
+
+def test_the_best_policy_of_another_training_is_not_taken_for_its_own(folder: Path, tmp_path: Path) -> None:
+    """Settings are changed, an audit is held under them, and they are changed back."""
+    rule = {"watch": "kl", "limit": -1e9, "patience": 3, "then": "rollback"}
+    first = given(folder, tmp_path)
+    dying(settings(rule, checkpoint_every=1), first, step=5)
+    mine = audits(tmp_path)
+    other = first._replace(lineage=Lineage("other settings", {}))
+    dying(settings(rule, learning_rate=3e-2, checkpoint_every=100, guard={"every": 1}), other, step=1)
+    assert [audit.update for audit in audits(tmp_path)] == [1]
+    policy.run(settings(rule, checkpoint_every=1), Engines(), first)
+    assert audits(tmp_path)[:2] == mine and [audit.update for audit in audits(tmp_path)] == [2, 4, 6]
+    whole = tmp_path / "whole"
+    policy.run(settings(rule, checkpoint_every=1), Engines(), given(folder, whole))
+    assert file_digest(tmp_path / "model") == file_digest(whole / "model")
