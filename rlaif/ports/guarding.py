@@ -146,7 +146,7 @@ class Guardian:
         """
         assert self.best is not None
         if not self.kept(self.best).is_dir():
-            problem = f"the policy of update {self.best.update}, the best that was audited, is gone: {self.kept(self.best)}"
+            problem = f"the best audited policy, of update {self.best.update}, is gone: {self.kept(self.best)}"
             raise RunHalted(f"{problem}. Train again with --fresh, or without the rule")
         self._reporter.line(f"guard: ends with the policy of update {self.best.update}, the best that was audited")
         if self._main:
