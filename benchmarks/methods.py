@@ -66,7 +66,7 @@ class Result(Record):
     meteor: float | None
     distinct: float
     words: float
-    cost: float | None  # mean of the run's cost model over the replies, where it has one
+    harm: float | None  # mean probability of harm, sigmoid(cost), of the replies, where the run has a cost model
     seconds: float | None  # of the policy stage by the clock, all attempts
     cpu_seconds: float | None  # in this attempt, None where an earlier one was interrupted
 
@@ -150,7 +150,8 @@ def judged(method: str, config: RunConfig, run: Path, timed: Timed) -> Result:
     cost = run / "cost/model"
     costs = engines.learner("reward_scorer", model=str(cost)).score(own) if cost.is_dir() else []
     engines.close()
-    return _as_result(found, kl, is_bound, fmean(costs) if costs else None, timed)
+    harm = fmean(1 / (1 + math.exp(-cost)) for cost in costs) if costs else None
+    return _as_result(found, kl, is_bound, harm, timed)
 
 
 def _replies(
@@ -167,7 +168,7 @@ def _replies(
     return evaluate.choose(engines.learner("reward_scorer", model=str(run / "reward/model")), prompts, drawn)
 
 
-def _as_result(found: ModelEvaluation, kl: float, is_bound: bool, cost: float | None, timed: Timed) -> Result:
+def _as_result(found: ModelEvaluation, kl: float, is_bound: bool, harm: float | None, timed: Timed) -> Result:
     return Result(
         harmless=found.oracle["harmless"].value,
         helpful=found.oracle["helpful"].value,
@@ -176,7 +177,7 @@ def _as_result(found: ModelEvaluation, kl: float, is_bound: bool, cost: float | 
         meteor=found.meteor.value if found.meteor else None,
         distinct=found.distinct,
         words=found.words,
-        cost=cost,
+        harm=harm,
         seconds=timed.seconds,
         cpu_seconds=timed.cpu,
     )
@@ -186,7 +187,7 @@ def table(out: Path, seeds: Sequence[int], methods: Sequence[str]) -> str:
     """Every method's means over the seeds that it has results of, in Markdown."""
     lines = ["| | harmless, % | helpful, % | KL, nats | METEOR across prompts | policy stage, CPU s | seeds |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-    costs = []
+    harms = []
     for method in methods:
         paths = [out / f"seed-{seed}" / f"{method}.json" for seed in seeds]
         own = [read_json(path, Result) for path in paths if path.is_file()]
@@ -198,10 +199,10 @@ def table(out: Path, seeds: Sequence[int], methods: Sequence[str]) -> str:
             interval([r.cpu_seconds for r in own if r.cpu_seconds is not None], 0),
         ]
         lines.append(f"| {method} | {' | '.join(cells)} | {len(own)} |")
-        if any(r.cost is not None for r in own):
-            said = ", ".join("–" if r.cost is None else f"{r.cost:+.3f}" for r in own)
-            costs.append(f"\nmean cost of {method}'s held-out replies, by seed: {said}")
-    return "\n".join([*lines, *costs])
+        if any(r.harm is not None for r in own):
+            said = ", ".join("–" if r.harm is None else f"{r.harm:.3f}" for r in own)
+            harms.append(f"\nmean probability of harm of {method}'s held-out replies, by seed: {said}")
+    return "\n".join([*lines, *harms])
 
 
 def interval(values: Sequence[float], digits: int) -> str:

@@ -1,6 +1,11 @@
 """PPO under a constraint on expected cost: maximise E[score] - beta KL subject to E[cost] <= limit (Safe RLHF, arXiv
 2310.12773 §3.3), by gradient steps on the policy and on the multiplier lambda of the constraint.
 
+With `constrain: harm` the limit is on E[sigmoid(cost)], the probability of harm, and the cost's value model estimates
+that, through the same sigmoid. A cost model's outputs are log-odds: their mean lets one reply that is very harmless pay
+for one that does harm, and the outputs' scale differs from one trained model to the next, so that a limit does not
+carry over.
+
 Two value models, of the reward and of the cost; one policy loss, PPO's, on the advantage
 
     (A_reward - lambda A_cost) / (1 + lambda).
@@ -26,8 +31,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from dataclasses import replace
+from typing import Literal, NamedTuple, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -43,9 +50,13 @@ EXPONENT = 700.0  # exp of more is no float; no cap is so high
 
 
 class Config(ppo.Config):
-    """Settings of PPO, and of the constraint. Costs are compared with `limit` as the cost model says them."""
+    """Settings of PPO, and of the constraint."""
 
-    limit: float = Field(default=0.0, description="highest mean cost allowed; a cost model's 0 parts harm from no harm")
+    constrain: Literal["cost", "harm"] = Field(
+        default="cost",
+        description="what the limit is on: the mean cost, or the mean probability of harm, sigmoid(cost)",
+    )
+    limit: float = Field(default=0.0, description="highest mean allowed; a cost model's 0 parts harm from no harm")
     multiplier: float = Field(default=1.0, gt=0, description="lambda at the start")
     multiplier_rate: float = Field(
         default=0.1, ge=0, description="step of log lambda per unit of lambda times cost above the limit"
@@ -60,13 +71,16 @@ class Config(ppo.Config):
     def _starts_below_cap(self) -> Self:
         if self.multiplier > self.multiplier_cap:
             raise ValueError(f"multiplier {self.multiplier} starts above multiplier_cap {self.multiplier_cap}")
+        if self.constrain == "harm" and not 0 < self.limit < 1:
+            problem = f"limit {self.limit:g} is no probability between 0 and 1, as `constrain: harm` needs"
+            raise ValueError(problem, "say for instance limit: 0.05: one reply in twenty may do harm")
         return self
 
 
 class Observed(NamedTuple):
     """What a batch says before anything is learnt from it; see `ppo.Observed` for the rest.
 
-    cost: mean over the batch. costly: share of responses whose cost is above 0.
+    cost: mean over the batch. costly: share of responses whose cost is above 0. harm: mean of sigmoid(cost).
     """
 
     kl: float
@@ -75,6 +89,7 @@ class Observed(NamedTuple):
     importance: float
     cost: float
     costly: float
+    harm: float
 
 
 class Loss(NamedTuple):
@@ -88,7 +103,8 @@ class Loss(NamedTuple):
 
 
 def start(config: Config) -> dict[str, float]:
-    """The KL coefficient; lambda, and its base; the average cost with its weight, towards 1 as episodes come in."""
+    """The KL coefficient; lambda, and its base; the average of what is constrained, with its weight, towards 1 as
+    episodes come in."""
     multiplier = config.multiplier
     remembered = {"multiplier": multiplier, "multiplier_base": multiplier, "cost_average": 0.0, "cost_weight": 0.0}
     return {**ppo.start(config), **remembered}
@@ -97,8 +113,11 @@ def start(config: Config) -> dict[str, float]:
 def prepare(scored: Costed, config: Config, state: Mapping[str, float]) -> ConstrainedBatch:
     """Advantages of reward and cost in one, both returns and importance weights; once per batch."""
     keep_BT, coefficient, multiplier = scored.keep_BT, state["kl_coefficient"], state["multiplier"]
+    cost_values_BT = torch.where(keep_BT, _constrained(scored.cost_values_BT, config), 0.0)
+    scored = replace(scored, cost_values_BT=cost_values_BT)
+    constrained_B = _constrained(scored.costs_B, config)
     rewards_BT = ppo.token_rewards(scored, config, coefficient)
-    costs_BT = shaping.token_rewards(scored.logprobs_BT, scored.ref_logprobs_BT, scored.costs_B, keep_BT, -coefficient)
+    costs_BT = shaping.token_rewards(scored.logprobs_BT, scored.ref_logprobs_BT, constrained_B, keep_BT, -coefficient)
     reward = advantages.gae(rewards_BT, scored.values_BT, keep_BT, config.gamma, config.lam)
     cost = advantages.gae(costs_BT, scored.cost_values_BT, keep_BT, config.gamma, config.lam)
     mixed_BT = (reward.advantages_BT - multiplier * cost.advantages_BT) / (1 + multiplier)
@@ -125,6 +144,7 @@ def observe(batch: ConstrainedBatch) -> Observed:
         importance=float(masked.mean(batch.importance_BT, keep_BT)),
         cost=float(batch.costs_B.mean()),
         costly=float((batch.costs_B > 0).float().mean()),
+        harm=float(batch.costs_B.sigmoid().mean()),
     )
 
 
@@ -149,6 +169,7 @@ def loss(
     keep_BT = batch_rows.keep_BT
     plain = ppo.loss(batch_rows, logprobs_BT, values_BT, config, tokens=tokens)
     require_finite("the estimate of the cost's value model", cost_values_BT, keep_BT)
+    cost_values_BT = _constrained(cost_values_BT, config)
     cost_loss_BT = losses.clipped_value(
         cost_values_BT,
         batch_rows.cost_values_BT,
@@ -169,10 +190,12 @@ def loss(
 
 
 def after_step(state: Mapping[str, float], observed: Observed, episodes: int, config: Config) -> dict[str, float]:
-    """The KL coefficient as PPO moves it, the average cost with this batch in it, and lambda by that average."""
+    """The KL coefficient as PPO moves it, the average of what is constrained with this batch in it, and lambda by that
+    average."""
     kept = math.exp(-episodes / config.cost_window)
     weight = kept * state["cost_weight"] + (1 - kept)
-    average = state["cost_average"] + (observed.cost - state["cost_average"]) * (1 - kept) / weight
+    now = observed.harm if config.constrain == "harm" else observed.cost
+    average = state["cost_average"] + (now - state["cost_average"]) * (1 - kept) / weight
     base, cap = state["multiplier_base"], config.multiplier_cap
     excess = average - config.limit
     base = lagrange.update(base, average, config.limit, config.multiplier_rate, cap=cap)
@@ -183,3 +206,8 @@ def after_step(state: Mapping[str, float], observed: Observed, episodes: int, co
         "cost_average": average,
         "cost_weight": weight,
     }
+
+
+def _constrained(costs: Tensor, config: Config) -> Tensor:
+    """Of costs or estimates of them, what the limit is on."""
+    return costs.sigmoid() if config.constrain == "harm" else costs

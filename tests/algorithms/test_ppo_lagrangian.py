@@ -71,7 +71,7 @@ def test_the_average_cost_forgets_and_lambda_follows_it() -> None:
     config = Config(multiplier=1.0, multiplier_rate=0.1, multiplier_gain=2.0, cost_window=window, limit=0.5)
 
     def seen(cost: float) -> Observed:
-        return Observed(0.0, None, None, 1.0, cost, 0.0)
+        return Observed(0.0, None, None, 1.0, cost, 0.0, 0.9)
 
     first = ppo_lagrangian.after_step(state(config), seen(1.0), 64, config)
     assert first["cost_average"] == pytest.approx(1.0) and first["cost_weight"] == pytest.approx(0.5)
@@ -86,7 +86,7 @@ def test_the_average_cost_forgets_and_lambda_follows_it() -> None:
 
 def test_lambda_stops_at_its_cap() -> None:
     config = Config(multiplier=5.0, multiplier_cap=5.5, multiplier_rate=1.0)
-    after = ppo_lagrangian.after_step(state(config), Observed(0.0, None, None, 1.0, 10.0, 1.0), 64, config)
+    after = ppo_lagrangian.after_step(state(config), Observed(0.0, None, None, 1.0, 10.0, 1.0, 1.0), 64, config)
     assert after["multiplier"] == after["multiplier_base"] == 5.5
     with pytest.raises(ValidationError, match="starts above multiplier_cap"):
         Config(multiplier=6.0, multiplier_cap=5.5)
@@ -112,3 +112,41 @@ def test_what_a_batch_says_of_costs() -> None:
     batch = ppo_lagrangian.prepare(costed([0.0] * 4, [1.0, -1.0, -3.0, 0.0]), config, state(config))
     observed: Any = ppo_lagrangian.observe(batch)
     assert observed.cost == pytest.approx(-0.75) and observed.costly == pytest.approx(0.25)
+    # sigmoid of 1, -1, -3, 0
+    assert observed.harm == pytest.approx((0.731059 + 0.268941 + 0.047426 + 0.5) / 4, abs=1e-6)
+
+
+def test_a_limit_on_harm_constrains_its_probability() -> None:
+    """Costs log 3 and -log 3 are harm with 0.75 and 0.25; a value of -log 3 foresees 0.25."""
+    config = Config(constrain="harm", limit=0.1, kl_coefficient=0.0, multiplier=1.0, multiplier_gain=2.0, **PLAIN)
+    scored = costed([0.0, 0.0], [math.log(3), -math.log(3)], cost_values=-math.log(3))
+    batch = ppo_lagrangian.prepare(scored, config, state(config))
+    assert batch.cost_returns_BT.tolist() == [pytest.approx([0.75, 0.75]), pytest.approx([0.25, 0.25])]
+    assert batch.advantages_BT.flatten().tolist() == pytest.approx([-0.25, -0.25, 0.0, 0.0])
+    costs_BT = torch.full((2, 2), math.log(3))  # foresees 0.75: wrong by 0 and by 0.5
+    loss = ppo_lagrangian.loss(batch, batch.logprobs_BT, torch.zeros(2, 2), costs_BT, config, tokens=4)
+    assert float(loss.stats["cost_value_error"]) == pytest.approx(0.125)
+    observed = ppo_lagrangian.observe(batch)
+    after = ppo_lagrangian.after_step(state(config), observed, 64, config)
+    assert after["cost_average"] == pytest.approx(0.5)  # the mean of 0.75 and 0.25, whatever the mean cost is
+    assert after["multiplier"] == pytest.approx(math.exp(0.1 * 0.4 + 2 * 0.4))
+
+
+def test_pads_do_not_move_the_normaliser_of_a_limit_on_harm() -> None:
+    """A value of 0 at a pad is no estimate of one half."""
+    drawn = Rollouts.from_lists([[1], [1]], [[5, 2], [2]], [[-1.0, -1.0], [-1.0]], [True, True], pad_id=0)
+    filled = torch.zeros(2, 2)
+    scored = drawn.scored(logprobs_BT=filled, ref_logprobs_BT=filled, scores_B=torch.zeros(2))
+    batch = ppo_lagrangian.prepare(
+        scored.costed(values_BT=filled, costs_B=torch.zeros(2), cost_values_BT=filled),
+        config := Config(constrain="harm", limit=0.5, **PLAIN),
+        state(config),
+    )
+    assert batch.cost_values_BT.tolist() == [[0.5, 0.5], [0.5, 0.0]]
+    assert not bool(batch.advantages_BT[1, 1])
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0, -5.2])
+def test_a_limit_on_harm_is_a_probability(limit: float) -> None:
+    with pytest.raises(ValidationError, match="is no probability between 0 and 1"):
+        Config(constrain="harm", limit=limit)
