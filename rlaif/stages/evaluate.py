@@ -264,26 +264,8 @@ def _compare(
         Pair(id=row.prompt_id, messages=row.messages, responses=(row.replies[model], row.replies[against]))
         for row in rows
     ]
-    critic = engines.chat(inputs.critic)
     what = f"{model} against {against}"
-    asking = answers.Asking(critic, store, engines.reporter, what=what, max_failure_rate=0.1)
-    reading = Reading(judging.choose("auto", critic)[0])
-    labels: list[Label] = []
-    done = failed = 0
-    size = max(1, critic.block // (2 * len(inputs.constitution.principles)))
-    for block in answers.blocks(pairs, size):
-        asked = [list(questions(pair, inputs.constitution, scores=inputs.scores)) for pair in block]
-        judged = judging.judge(asking, [q for own in asked for q in own], reading)
-        rest = iter(judged)
-        labels += [
-            aggregate.label(pair, inputs.constitution, list(islice(rest, len(own))))
-            for pair, own in zip(block, asked, strict=True)
-        ]
-        done += len(judged)
-        reasons = [j.reason for j in judged if j.status == "failed"]
-        failed += len(reasons)
-        asking.count_failures(failed, done, reasons[-1] if reasons else None)
-        asking.progress(len(labels), len(pairs))
+    labels, failed = judged(engines, inputs.critic, inputs.constitution, pairs, store, what=what, scores=inputs.scores)
     by_axis = {axis: [x.axes[axis].p for x in labels] for axis in inputs.constitution.axes}
     return Comparison(
         model=model,
@@ -292,6 +274,46 @@ def _compare(
         axes={axis: _win_rate(values) for axis, values in by_axis.items()},
         failed=failed,
     )
+
+
+def judged(
+    engines: Engines,
+    critic: str,
+    constitution: Constitution,
+    pairs: Sequence[Pair],
+    store: AnswerStore,
+    *,
+    what: str,
+    scores: bool,
+) -> tuple[list[Label], int]:
+    """A critic's label of each pair, in both orders, and how many of its judgements failed.
+
+    Args:
+        scores: it scores responses one at a time instead of comparing them.
+
+    Raises:
+        RunHalted: more than a tenth failed.
+    """
+    model = engines.chat(critic)
+    asking = answers.Asking(model, store, engines.reporter, what=what, max_failure_rate=0.1)
+    reading = Reading(judging.choose("auto", model)[0])
+    labels: list[Label] = []
+    done = failed = 0
+    size = max(1, model.block // (2 * len(constitution.principles)))
+    for block in answers.blocks(pairs, size):
+        asked = [list(questions(pair, constitution, scores=scores)) for pair in block]
+        found = judging.judge(asking, [q for own in asked for q in own], reading)
+        rest = iter(found)
+        labels += [
+            aggregate.label(pair, constitution, list(islice(rest, len(own))))
+            for pair, own in zip(block, asked, strict=True)
+        ]
+        done += len(found)
+        reasons = [j.reason for j in found if j.status == "failed"]
+        failed += len(reasons)
+        asking.count_failures(failed, done, reasons[-1] if reasons else None)
+        asking.progress(len(labels), len(pairs))
+    return labels, failed
 
 
 def _win_rate(probabilities: Sequence[float | None]) -> Interval:
@@ -330,10 +352,17 @@ def _labels_oracle(labels: Sequence[Label], constitution: Constitution, scorer: 
     correct = []
     for label in labels:
         prompt = Prompt(id=label.pair.id, messages=label.pair.messages, meta=label.pair.meta)
-        own = [(p, scorer.prefer(prompt, *label.pair.responses, p.id)) for p in constitution.principles]
-        if label.p is None or any(p is None for _, p in own):
-            continue
-        balance = sum(constitution.axes[p.axis].weight * p.weight * (2 * value - 1) for p, value in own)
-        if abs(balance) > 1e-9:
-            correct.append(score(label.p, int(balance < 0)))
+        truth = preferred(scorer, constitution, prompt, label.pair.responses)
+        if label.p is not None and truth is not None and truth != 0.5:
+            correct.append(score(label.p, int(truth == 0)))
     return wilson(sum(correct), len(correct))
+
+
+def preferred(scorer: Any, constitution: Constitution, prompt: Prompt, responses: tuple[str, str]) -> float | None:
+    """Which response a scorer's own `prefer` finds better over all principles by their weights: 1 the first, 0 the
+    second, one half neither; None where it cannot say of one of them."""
+    said = [(p, scorer.prefer(prompt, *responses, p.id)) for p in constitution.principles]
+    if any(value is None for _, value in said):
+        return None
+    balance = sum(constitution.axes[p.axis].weight * p.weight * (2 * value - 1) for p, value in said)
+    return 0.5 if abs(balance) <= 1e-9 else float(balance > 0)
