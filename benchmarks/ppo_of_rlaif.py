@@ -22,19 +22,19 @@ class WatchedRollout:
 
     def __init__(self, engine: RolloutEngine, turn: Turn) -> None:
         self.name = engine.name
-        self._engine, self._turn = engine, turn
+        self.engine, self._turn = engine, turn
 
     def sync(self, weights: Iterable[Any]) -> None:
         self._turn.start()
-        self._turn.sampling(lambda: self._engine.sync(weights))
+        self._turn.sampling(lambda: self.engine.sync(weights))
 
     def rollout(self, requests: Sequence[RolloutRequest], sampling: Sampling) -> list[Rollout]:
-        drawn: list[Rollout] = self._turn.sampling(lambda: self._engine.rollout(requests, sampling))
+        drawn: list[Rollout] = self._turn.sampling(lambda: self.engine.rollout(requests, sampling))
         self._turn.sampled([(asked.prompt_ids, own.token_ids) for asked, own in zip(requests, drawn, strict=True)])
         return drawn
 
     def close(self) -> None:
-        self._engine.close()
+        self.engine.close()
 
 
 class WatchedEngines(Engines):
@@ -46,6 +46,9 @@ class WatchedEngines(Engines):
 
     def rollout(self, name: str, model: str, **options: Any) -> RolloutEngine:
         return WatchedRollout(super().rollout(name, model, **options), self._turn)
+
+    def close_rollout(self, engine: RolloutEngine) -> None:
+        super().close_rollout(engine.engine if isinstance(engine, WatchedRollout) else engine)
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ class HfModel:
             model.config.tie_word_embeddings = False
         self.model = model.to(self.device).eval()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def read(self, prompts: Sequence[list[int]], wanted: Sequence[list[int]]) -> list[list[float]]:
         """See `TokenModel`. Only the last position's logits are ever computed, (B, V)."""
         answers: list[list[float]] = [[] for _ in prompts]
@@ -88,7 +88,7 @@ class HfModel:
                 answers[row] = logprobs_V[wanted[row]].tolist()
         return answers
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def sample(self, requests: Sequence[RolloutRequest], sampling: Sampling) -> list[Rollout]:
         """See `TokenModel`. Every row draws from its own generator, so its sample does not depend on the batch."""
         answers: list[Rollout] = [Rollout([], [], False)] * len(requests)

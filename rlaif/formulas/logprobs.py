@@ -6,20 +6,70 @@ gradient (a mask applied after the softmax would still send 0 * NaN back), and l
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+BLOCK = 2**20  # logits that are exponentiated at once: a few MB, so that they stay near the processor
+FEWEST_ROWS = 64
 
-def _kept_log_softmax(logits_BTV: Tensor, keep_BT: Tensor, temperature: float) -> Tensor:
-    """Log-softmax of the kept positions in at least float32, shape (kept, V)."""
+
+def _kept(logits_BTV: Tensor, keep_BT: Tensor, temperature: float) -> Tensor:
+    """The logits of the kept positions, shape (kept, V)."""
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     if logits_BTV.shape[:2] != keep_BT.shape or keep_BT.dtype != torch.bool:
         raise ValueError(f"keep must be boolean and of shape {tuple(logits_BTV.shape[:2])}")
-    logits_NV = logits_BTV.flatten(0, 1) if bool(keep_BT.all()) else logits_BTV[keep_BT]
+    return logits_BTV.flatten(0, 1) if bool(keep_BT.all()) else logits_BTV[keep_BT]
+
+
+def _kept_log_softmax(logits_BTV: Tensor, keep_BT: Tensor, temperature: float) -> Tensor:
+    """Log-softmax of the kept positions in at least float32, shape (kept, V)."""
+    return torch.log_softmax(_scaled(_kept(logits_BTV, keep_BT, temperature), temperature), dim=-1)
+
+
+def _scaled(logits_NV: Tensor, temperature: float) -> Tensor:
+    """logits / temperature in at least float32."""
     if logits_NV.dtype in (torch.float16, torch.bfloat16):
         logits_NV = logits_NV.float()
-    return torch.log_softmax(logits_NV if temperature == 1 else logits_NV / temperature, dim=-1)
+    return logits_NV if temperature == 1 else logits_NV / temperature
+
+
+class _OfTokens(torch.autograd.Function):
+    """Log-softmax at one token a row, which keeps no second array of the logits' size for the backward pass: only the
+    normalisers, from which the softmax is computed again, some rows at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, token_N: Tensor, temperature: float) -> Tensor:
+        chosen, norms = [], []
+        for rows_RV, token_R in zip(*_blocks(logits_NV, token_N), strict=True):
+            scaled_RV = _scaled(rows_RV, temperature)
+            logprobs_RV = scaled_RV.log_softmax(dim=-1)
+            chosen.append(logprobs_RV.gather(1, token_R[:, None])[:, 0])
+            norms.append(scaled_RV.amax(dim=-1) - logprobs_RV.amax(dim=-1))
+        ctx.save_for_backward(logits_NV, token_N, torch.cat(norms))
+        ctx.temperature = temperature
+        return torch.cat(chosen)
+
+    @staticmethod
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None, None]:
+        logits_NV, token_N, norm_N = ctx.saved_tensors
+        grad_NV = torch.empty_like(logits_NV)
+        grad_N = grad_N / ctx.temperature
+        for out_RV, rows_RV, token_R, norm_R, grad_R in zip(
+            *_blocks(grad_NV, logits_NV, token_N, norm_N, grad_N), strict=True
+        ):
+            softmax_RV = (_scaled(rows_RV, ctx.temperature) - norm_R[:, None]).exp_()
+            softmax_RV.mul_(-grad_R[:, None]).scatter_add_(1, token_R[:, None], grad_R[:, None])
+            out_RV.copy_(softmax_RV)
+        return grad_NV, None, None
+
+
+def _blocks(logits_NV: Tensor, *others_N: Tensor) -> list[tuple[Tensor, ...]]:
+    """All of them some rows at a time."""
+    rows = max(FEWEST_ROWS, BLOCK // max(1, logits_NV.shape[1]))
+    return [torch.split(tensor, rows) for tensor in (logits_NV, *others_N)]
 
 
 def of_tokens(logits_BTV: Tensor, token_BT: Tensor, keep_BT: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -31,8 +81,8 @@ def of_tokens(logits_BTV: Tensor, token_BT: Tensor, keep_BT: Tensor, *, temperat
     Raises:
         ValueError: temperature is not positive, or the mask does not fit.
     """
-    logprobs_NV = _kept_log_softmax(logits_BTV, keep_BT, temperature)
-    chosen_N = logprobs_NV.gather(1, token_BT[keep_BT].unsqueeze(1)).squeeze(1)
+    logits_NV = _kept(logits_BTV, keep_BT, temperature)
+    chosen_N: Tensor = _OfTokens.apply(logits_NV, token_BT[keep_BT], temperature)  # type: ignore[no-untyped-call]
     return chosen_N.new_zeros(keep_BT.shape).masked_scatter(keep_BT, chosen_N)
 
 

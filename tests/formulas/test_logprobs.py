@@ -69,6 +69,42 @@ def test_gradients_are_those_of_differences() -> None:
         assert torch.autograd.gradcheck(formula, (logits_BTV.clone().requires_grad_(),))
 
 
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits_BTV = torch.randn(2, 5, 4, generator=generator)
+    token_BT = torch.randint(4, (2, 5), generator=generator)
+    keep_BT = torch.tensor([[True] * 5, [True, True, False, False, False]])
+
+    def found() -> tuple[torch.Tensor, torch.Tensor]:
+        given = logits_BTV.clone().requires_grad_()
+        result = logprobs.of_tokens(given, token_BT, keep_BT, temperature=0.7)
+        torch.autograd.backward((result * torch.arange(10).view(2, 5)).sum())
+        assert given.grad is not None
+        return result.detach(), given.grad
+
+    whole = found()
+    monkeypatch.setattr(logprobs, "FEWEST_ROWS", 3)
+    monkeypatch.setattr(logprobs, "BLOCK", 12)
+    for one, other in zip(whole, found(), strict=True):
+        assert torch.equal(one, other)
+    none_BT = torch.zeros(2, 5, dtype=torch.bool)
+    assert not logprobs.of_tokens(logits_BTV, token_BT, none_BT).any()
+
+
+def test_nothing_of_the_size_of_the_logits_is_kept_but_themselves() -> None:
+    logits_BTV = torch.randn(1, 100, 1000, requires_grad=True)
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logprobs.of_tokens(logits_BTV, torch.zeros(1, 100, dtype=torch.long), torch.ones(1, 100, dtype=torch.bool))
+    large = {tensor.data_ptr() for tensor in kept if tensor.numel() >= logits_BTV.numel()}
+    assert large == {logits_BTV.data_ptr()}
+
+
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_temperature_must_be_positive(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature"):
