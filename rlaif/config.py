@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,7 @@ from rlaif.records import constitution as constitutions
 from rlaif.records import shipped, strict_yaml
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
+from rlaif.records.guard import Guard
 from rlaif.records.inputs import prompt_source
 from rlaif.records.overrides import apply
 from rlaif.records.rewards import RewardTerm
@@ -63,6 +64,12 @@ class RunConfig(Settings):
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads; 1 is fastest for models of a few million parameters"
     )
+    rounds: int = Field(
+        default=1, ge=1, description="of pairs, labels, reward and policy; each starts from the policy before it"
+    )
+    tracker: Literal["tensorboard"] | None = Field(
+        default=None, description="where training metrics go beside metrics.jsonl; TensorBoard needs its extra"
+    )
     price: str | None = Field(
         default=None, description="of paid critics: US dollars a million tokens, prompt/reply, such as 0.15/0.60"
     )
@@ -88,6 +95,17 @@ class RunConfig(Settings):
             raise ValueError("max_cost means nothing without a price: say what a million tokens cost")
         return self
 
+    @model_validator(mode="after")
+    def _feedback_needs_a_round(self) -> RunConfig:
+        guard = self.policy.guard
+        if guard is not None and guard.feedback and self.rounds == 1:
+            problem = "policy.guard.feedback teaches the next round's reward model, and there is one round"
+            raise ValueError(problem, "say rounds: 2 or more, or leave feedback out")
+        if guard is not None and guard.feedback and guard.every > self.policy.updates:
+            problem = "policy.guard.feedback has nothing to teach: no audit is due before the last update"
+            raise ValueError(problem, f"say guard.every: {self.policy.updates} or less")
+        return self
+
 
 def load(path: str | Path, overrides: list[str] | None = None, *, algorithms: bool = True) -> RunConfig:
     """Read a run file, apply `section.key=value` overrides, resolve `auto`, and check every name that it mentions.
@@ -105,6 +123,11 @@ def load(path: str | Path, overrides: list[str] | None = None, *, algorithms: bo
     config = strict_yaml.validate(document, RunConfig)
     engine = _engine(document, config.engine, "engine", "chat")
     rollouts = _engine(document, config.policy.engine or engine, "policy.engine", "rollout")
+    if config.tracker is not None:
+        try:
+            registry.check("tracker", config.tracker)
+        except InputError as error:
+            raise document.error(error.problem, fix=error.fix, field="tracker") from None
     if config.price is not None:
         try:
             parse_price(config.price)
@@ -116,7 +139,11 @@ def load(path: str | Path, overrides: list[str] | None = None, *, algorithms: bo
             "engine": engine,
             "label": _label(document, config.label),
             "policy": config.policy.model_copy(
-                update={"engine": rollouts, "rewards": _rewards(document, config.policy.rewards)}
+                update={
+                    "engine": rollouts,
+                    "rewards": _rewards(document, config.policy.rewards),
+                    "guard": _guard(document, config.policy.guard),
+                }
             ),
         }
     )
@@ -145,9 +172,19 @@ def check_axes(config: RunConfig, constitution: Constitution, until: str) -> Non
 
 
 def named(reference: str) -> Path:
-    """A run file's path: as given, or the shipped one of that name in `examples/runs/`."""
-    shipped_file = shipped.folder("examples") / "runs" / f"{reference}.yaml"
-    return shipped_file if "/" not in reference and shipped_file.is_file() else Path(reference)
+    """A run file's path: as given, or the shipped one of that name in `examples/runs/`.
+
+    Raises:
+        InputError: it is a name, and there is neither a shipped run nor a file of that name.
+    """
+    folder = shipped.folder("examples") / "runs"
+    if "/" in reference or not (folder / f"{reference}.yaml").is_file():
+        if "/" not in reference and "." not in reference and not Path(reference).exists():
+            known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            fix = f"use one of {known}, or the path of a file that ends in .yaml"
+            raise InputError(f"there is no shipped run {reference!r}", fix=fix)
+        return Path(reference)
+    return folder / f"{reference}.yaml"
 
 
 def _spec(document: strict_yaml.Document, text: str, field: str) -> str:
@@ -170,6 +207,12 @@ def _rewards(document: strict_yaml.Document, terms: list[RewardTerm]) -> list[Re
         return term.model_copy(update={"critic": _spec(document, term.critic, f"policy.rewards[{index}].critic")})
 
     return [named(index, term) for index, term in enumerate(terms)]
+
+
+def _guard(document: strict_yaml.Document, guard: Guard | None) -> Guard | None:
+    if guard is None or guard.critic is None:
+        return guard
+    return guard.model_copy(update={"critic": _spec(document, guard.critic, "policy.guard.critic")})
 
 
 def _engine(document: strict_yaml.Document, name: str, field: str, kind: str) -> str:
@@ -219,6 +262,7 @@ def _look_beside(data: dict[str, Any], folder: str) -> None:
         (spec, "label", "more_critics"),
         (spec, "label", "critic_weights"),
         (spec, "policy.rewards", "critic"),
+        (spec, "policy.guard", "critic"),
         (source, "label", "sources"),
         (path, "audit", "gold"),
     )

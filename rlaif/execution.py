@@ -16,7 +16,7 @@ from typing import NamedTuple
 import yaml
 
 from rlaif.config import RunConfig, check_axes
-from rlaif.pipeline import NAMES, STAGES, Plan, Stage, names_of
+from rlaif.pipeline import NAMES, Plan, Stage
 from rlaif.ports import interrupt
 from rlaif.ports.budget import Budget, parse_price
 from rlaif.ports.engines import Engines
@@ -28,6 +28,7 @@ from rlaif.records.run_folder import RunFolder
 from rlaif.records.settings import Lineage
 from rlaif.records.store import stored_uses
 from rlaif.records.usage import RunUsage, StageUsage
+from rlaif.rounds import stages_of
 from rlaif.stages import policy
 
 TRAINING = ("sft", "reward", "cost", "policy")  # stages that all processes enter
@@ -69,14 +70,15 @@ def execute(
             _clear(run_folder)
         usage.read(folder)  # a damaged one is said before anything is asked
         write_text(folder / "config.resolved.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        engines.trackers = [config.tracker] if config.tracker else []
         price = parse_price(config.price) if config.price else None
         engines.budget = Budget(folder / "spend.sqlite", price, config.max_cost)
         with interrupt.draining(engines.reporter.line):
             timings = []
-            for stage in (s for s in STAGES[: NAMES.index(until) + 1] if s.name in names_of(config)):
+            for stage in stages_of(config, until):
                 timings.append(_stage(stage, plan, run_folder, engines))
                 if stage.gate is not None:
-                    stage.gate(getattr(config, stage.name).check, folder / stage.name, engines.reporter)
+                    stage.gate(getattr(config, stage.base).check, folder / stage.name, engines.reporter)
             engines.processes.gather(None)  # the others may go
             return timings
     finally:
@@ -88,7 +90,7 @@ def _follow(plan: Plan, engines: Engines) -> None:
     """Take part in the stages that the main process calls, until it says None. What they need it has written."""
     if plan.config.threads is not None:
         engines.use_threads(plan.config.threads)
-    stages = {stage.name: stage for stage in STAGES}
+    stages = {stage.name: stage for stage in stages_of(plan.config)}
     call: Call | None
     try:
         while (call := engines.processes.gather(None)[0]) is not None:
@@ -99,7 +101,7 @@ def _follow(plan: Plan, engines: Engines) -> None:
 
 def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Timing:
     shapes = stage.shapes(plan)
-    parents = {name: folder.digest(name) for name in stage.needs if name.split("/")[0] in names_of(plan.config)}
+    parents = {name: folder.digest(name) for name in stage.needs}
     key = folder.stage_key(shapes, parents)
     if folder.finished(stage.name, key):
         engines.reporter.line(f"{stage.name}: finished before, nothing to do")
@@ -111,10 +113,10 @@ def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Tim
         engines.reporter.line(f"{stage.name}: {why}, running again")
     begun = time.monotonic()
     out = folder.path / stage.name
-    out.mkdir(exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     try:
         lineage = Lineage(content_hash(shapes), parents)
-        if stage.name in TRAINING:
+        if stage.base in TRAINING:
             engines.processes.gather(Call(stage.name, lineage))
         outputs = stage.run(plan, engines, out, lineage)
         folder.finish(stage.name, key, canonical_json(shapes), [f"{stage.name}/{name}" for name in outputs])
@@ -130,7 +132,7 @@ def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Tim
 def _clear(folder: RunFolder) -> None:
     """`--fresh`: only what rlaif wrote is removed."""
     folder.manifest_path.unlink(missing_ok=True)
-    for name in (*NAMES, "logs"):
+    for name in (*NAMES, "logs", *(path.name for path in folder.path.glob("round-*"))):
         shutil.rmtree(folder.path / name, ignore_errors=True)
     folder.manifest = type(folder.manifest)()
 
@@ -147,7 +149,7 @@ def _remember(plan: Plan, stage: str, engines: Engines, seconds: float, *, finis
         disk=usage.folder_size(out),
         steps=max((row.step for row in rows), default=0),
         uses=[
-            *(policy.uses(plan.config.policy, rows) if stage == "policy" else []),
+            *(policy.uses(plan.config.policy, rows) if stage.split("/")[-1] == "policy" else []),
             *stored_uses(out / "answers.sqlite"),
         ],
     )

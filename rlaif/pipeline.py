@@ -3,6 +3,10 @@
 A stage's key is the hash of its settings, of everything else that shapes it, and of its parents' content. A stage whose
 key and outputs are unchanged is a no-op, so running the same command again resumes, and an edited run file recomputes
 just what depends on the edit.
+
+With `rounds: n` the stages from pairs to policy come n times: each round samples the policy of the round before,
+labels its replies, learns reward and cost from the labels of all rounds so far, and trains that policy on. Later
+rounds' stages are named `round-2/pairs` and so on, and are computed by the rows of the first.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from rlaif.ports.fitting import Check, Fitting
 from rlaif.ports.identity import identity, spec_identity
 from rlaif.ports.reporter import Reporter
 from rlaif.records import constitution as constitutions
+from rlaif.records import seeds
 from rlaif.records.constitution import Constitution
 from rlaif.records.inputs import prompt_source
 from rlaif.records.settings import Lineage
@@ -25,15 +30,43 @@ from rlaif.stages import audit, cost, evaluate, label, policy, prompts, report, 
 
 
 class Plan(NamedTuple):
-    """A run file with the things it names looked up."""
+    """A run file with the things it names looked up, and the round that is spoken of."""
 
     config: RunConfig
     constitution: Constitution
     folder: Path
+    round: int = 1
+
+    @property
+    def seed(self) -> int:
+        """The run's; later rounds draw otherwise than the first."""
+        return self.config.seed if self.round == 1 else seeds.derive(self.config.seed, f"round-{self.round}", "round")
+
+    @property
+    def rounds(self) -> list[Plan]:
+        """This round and those before it."""
+        return [self._replace(round=number) for number in range(1, self.round + 1)]
+
+    @property
+    def start(self) -> Path:
+        """The model that the round starts from: the SFT model, or the policy of the round before."""
+        return self.folder / "sft/model" if self.round == 1 else self._replace(round=self.round - 1).at("policy/model")
+
+    def at(self, name: str) -> Path:
+        """Where an artifact of the round is."""
+        return self.folder / in_round(name, self.round)
 
     def spec(self, model: str) -> str:
         """SPEC of a policy model under the run's engine."""
         return f"{self.config.engine}:{model}"
+
+
+LOOP = ("pairs", "label", "audit", "reward", "cost", "policy")  # that every round has
+
+
+def in_round(name: str, number: int) -> str:
+    """What an artifact or a stage is called in a round."""
+    return f"round-{number}/{name}" if number > 1 and name.split("/")[0] in LOOP else name
 
 
 class Stage(NamedTuple):
@@ -45,6 +78,11 @@ class Stage(NamedTuple):
     shapes: Callable[[Plan], Any]
     run: Callable[[Plan, Engines, Path, Lineage], list[str]]
     gate: Callable[[Check, Path, Reporter], None] | None = None  # asked whenever the stage is finished, now or before
+
+    @property
+    def base(self) -> str:
+        """Its name in the first round, which its section of the run file has."""
+        return self.name.split("/")[-1]
 
 
 def _prompts(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
@@ -82,35 +120,50 @@ def _sft(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]
 
 
 def _pairs(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
-    spec = plan.spec(str(plan.folder / "sft/model"))
+    spec = plan.spec(str(plan.start))
     train = plan.folder / "prompts/train.jsonl"
-    done = sample.run(plan.config.pairs, engines, sample.Inputs(train, spec, "pairs", plan.config.seed, out, lineage))
+    done = sample.run(plan.config.pairs, engines, sample.Inputs(train, spec, "pairs", plan.seed, out, lineage))
     engines.release(spec)
     return done
 
 
 def _label(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
-    samples = plan.folder / "pairs/samples.jsonl"
-    inputs = label.Inputs(plan.constitution, plan.config.critic, samples, None, None, plan.config.seed, out, lineage)
+    samples = plan.at("pairs/samples.jsonl")
+    inputs = label.Inputs(plan.constitution, plan.config.critic, samples, None, None, plan.seed, out, lineage)
     return label.run(plan.config.label, engines, inputs)
 
 
 def _audit(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
-    return audit.run(plan.config.audit, engines, audit.Inputs(plan.folder / "label", out))
+    return audit.run(plan.config.audit, engines, audit.Inputs(plan.at("label"), out))
 
 
 def _reward(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
     backbone = plan.config.reward.backbone or str(plan.folder / "sft/model")
-    labels = plan.folder / "label/labels.jsonl"
-    inputs = reward.Inputs(labels, None, None, backbone, plan.config.seed, out, lineage)
+    earlier = plan.rounds[:-1]
+    inputs = reward.Inputs(
+        labels=[own.at("label/labels.jsonl") for own in plan.rounds],
+        pairs=None,
+        limit=None,
+        backbone=backbone,
+        seed=plan.seed,
+        out=out,
+        lineage=lineage,
+        exploits=[own.at("policy/exploits.jsonl") for own in earlier] if feeds_back(plan.config) else [],
+        previous=str(earlier[-1].at("reward/model")) if earlier else None,
+    )
     return reward.run(plan.config.reward, engines, inputs)
+
+
+def feeds_back(config: RunConfig) -> bool:
+    """Whether a round's exploits are the next reward model's negatives."""
+    return config.policy.guard is not None and config.policy.guard.feedback
 
 
 def _cost(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
     config = plan.config.cost
     assert config is not None
     backbone = config.backbone or str(plan.folder / "sft/model")
-    inputs = cost.Inputs(plan.folder / "label/labels.jsonl", backbone, plan.config.seed, out, lineage)
+    inputs = cost.Inputs([own.at("label/labels.jsonl") for own in plan.rounds], backbone, plan.seed, out, lineage)
     return cost.run(config, engines, inputs)
 
 
@@ -125,12 +178,12 @@ def _policy(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
     inputs = policy.Inputs(
         prompts=folder / "prompts/train.jsonl",
         heldout=folder / "prompts/guard.jsonl",
-        model=str(folder / "sft/model"),
-        reward=str(folder / "reward/model"),
-        cost=str(folder / "cost/model") if plan.config.cost else None,
+        model=str(plan.start),
+        reward=str(plan.at("reward/model")),
+        cost=str(plan.at("cost/model")) if plan.config.cost else None,
         constitution=plan.constitution,
         critic=plan.config.critic,
-        seed=plan.config.seed,
+        seed=plan.seed,
         out=out,
         lineage=lineage,
     )
@@ -149,13 +202,17 @@ def _policy_shapes(plan: Plan) -> Any:
     )
     guard = plan.config.policy.guard
     if guard is None:
-        return shapes, plan.config.seed, direct or None
-    audited = spec_identity(plan.config.critic), constitutions.content_hash(plan.constitution), _prompt_sets(plan)
-    return shapes, plan.config.seed, direct or None, guard.model_dump(), audited
+        return shapes, plan.seed, direct or None
+    auditor = spec_identity(guard.critic or plan.config.critic)
+    audited = auditor, constitutions.content_hash(plan.constitution), _prompt_sets(plan)
+    return shapes, plan.seed, direct or None, guard.model_dump(exclude={"critic", "feedback"}), audited
 
 
 def _folders(plan: Plan) -> dict[str, str]:
-    return {"start": plan.config.model, **{name: str(plan.folder / name / "model") for name in ("sft", "policy")}}
+    last = plan._replace(round=plan.config.rounds)
+    rounds = {f"round-{own.round}": str(own.at("policy/model")) for own in last.rounds[:-1]}
+    own = {"sft": str(plan.folder / "sft/model"), **rounds, "policy": str(last.at("policy/model"))}
+    return {"start": plan.config.model, **own}
 
 
 def _evaluate(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
@@ -184,9 +241,10 @@ def _report(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
         constitution=plan.constitution,
         critic=plan.config.critic,
         rollout_engine=plan.config.policy.engine or plan.config.engine,
+        rules=plan.config.policy.guard.rules if plan.config.policy.guard else (),
+        stages=[name for name in names_of(plan.config) if name != "report"],
         folder=plan.folder,
         out=out,
-        lineage=lineage,
     )
     return report.run(plan.config.report, engines, inputs)
 
@@ -224,7 +282,7 @@ STAGES = (
     Stage(
         "pairs",
         ("prompts/train.jsonl", "sft/model"),
-        lambda p: (p.config.pairs.model_dump(), p.config.engine, p.config.seed),
+        lambda p: (p.config.pairs.model_dump(), p.config.engine, p.seed),
         _pairs,
     ),
     Stage(
@@ -247,14 +305,14 @@ STAGES = (
     Stage(
         "reward",
         ("label/labels.jsonl", "sft/model"),
-        lambda p: _fitted(p.config.reward, p.config.seed),
+        lambda p: _fitted(p.config.reward, p.seed),
         _reward,
         reward.gate,
     ),
     Stage(
         "cost",
         ("label/labels.jsonl", "sft/model"),
-        lambda p: _fitted(p.config.cost, p.config.seed),
+        lambda p: _fitted(p.config.cost, p.seed),
         _cost,
         cost.gate,
     ),
@@ -281,9 +339,14 @@ STAGES = (
         "report",
         (
             "evaluate/evaluation.json",
+            "audit/audit.json",
             "label/labels.jsonl",
+            "label/judgements.jsonl",
+            "label/labelling.json",
             "label/summary.json",
             "reward/summary.json",
+            "reward/model",
+            "cost/summary.json",
             "revise/revisions.jsonl",
             "sft/metrics.jsonl",
             "policy/metrics.jsonl",
@@ -296,5 +359,5 @@ NAMES = tuple(stage.name for stage in STAGES)
 
 
 def names_of(config: RunConfig) -> list[str]:
-    """Names of a run's stages: `cost` only where there is such a section."""
+    """Names of the stages of a run's first round and of what is around it; `cost` only if there is such a section."""
     return [name for name in NAMES if name != "cost" or config.cost is not None]

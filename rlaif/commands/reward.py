@@ -48,7 +48,7 @@ def train(
             held.callback(RunFolder(out, "reward").close)
         held.callback(engines.close)
         lineage = Lineage(content_hash(config.model_dump()), parents(str(labels or pairs)))
-        inputs = reward.Inputs(labels, pairs, limit, config.backbone or "", 0, out, lineage)
+        inputs = reward.Inputs([labels] if labels else [], pairs, limit, config.backbone or "", 0, out, lineage)
         reward.run(config, engines, inputs)
         if processes.rank > 0:
             return None

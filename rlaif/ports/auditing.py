@@ -36,7 +36,6 @@ from rlaif.records.prompt import Prompt
 from rlaif.records.store import AnswerStore
 
 MAX_FAILURE_RATE = 0.1  # of an audit's judgements; with more it is missing
-SHOWN = 4  # exploits that are kept of each audit
 
 
 class Drawn(NamedTuple):
@@ -199,20 +198,12 @@ class Auditor:
 
     def _exploits(self, update: int, labels: Sequence[Label], drawn: Sequence[Drawn]) -> list[Exploit]:
         found = [
-            Exploit(
-                update=update,
-                prompt=prompt,
-                reply=own.text,
-                reference=other.text,
-                proxy=own.proxy,
-                reference_proxy=other.proxy,
-                p=label.p,
-            )
-            for prompt, label, own, other in zip(self._prompts, labels, drawn, self._reference, strict=True)
+            Exploit(update=update, label=label, proxy=own.proxy, reference_proxy=other.proxy)
+            for label, own, other in zip(labels, drawn, self._reference, strict=True)
             if own.proxy is not None and other.proxy is not None and label.p is not None
             if own.proxy > other.proxy and label.p < 0.5
         ]
-        return sorted(found, key=lambda exploit: (exploit.p, -exploit.proxy))[:SHOWN]
+        return sorted(found, key=lambda exploit: (exploit.p, -exploit.proxy))
 
     def _meters(self, drawn: Sequence[Drawn]) -> Meters:
         return meters.measure(

@@ -69,15 +69,25 @@ def split(labels: Sequence[Label], usable: Callable[[Label], bool], file: str | 
     Raises:
         InputError: too few to train on and to hold out.
     """
-    parts: tuple[list[Label], list[Label]] = ([], [])
-    for label in labels:
-        if usable(label):
-            parts[is_test([m.model_dump() for m in label.pair.messages])].append(label)
-    if not all(parts):
-        count = len(parts[0]) + len(parts[1])
-        problem = f"{count} usable labels leave {len(parts[0])} to train on and {len(parts[1])} held out"
+    found = parted(labels, usable)
+    if not all(found):
+        train, kept = map(len, found)
+        problem = f"{train + kept} usable labels leave {train} to train on and {kept} held out"
         raise InputError(problem, file=file, fix="label more prompts")
-    return Split(*parts)
+    return found
+
+
+def parted(labels: Sequence[Label], usable: Callable[[Label], bool]) -> Split:
+    """The same, also where nothing is left."""
+    parts = Split([], [])
+    for label in filter(usable, labels):
+        parts[held_out(label)].append(label)
+    return parts
+
+
+def held_out(label: Label) -> bool:
+    """Whether the label's prompt is one to measure on."""
+    return is_test([m.model_dump() for m in label.pair.messages])
 
 
 def on_axis(labels: Sequence[Label], axis: str | None, file: str | Path | None) -> list[Label]:

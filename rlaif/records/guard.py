@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from rlaif.records.agreement import Interval
 from rlaif.records.base import Record
-from rlaif.records.prompt import Prompt
+from rlaif.records.label import Label
+from rlaif.records.prompt import Message
 from rlaif.records.settings import Settings
 
 Watched = Literal["win_rate", "kl", "degenerate", "cost"]
@@ -55,6 +56,10 @@ class Guard(Settings):
     prompts: int = Field(default=48, ge=2, description="held-out prompts that policy and reference answer")
     rules: list[Rule] = Field(
         default=[Rule(watch="win_rate"), Rule(watch="degenerate")], description="what is watched, and what follows"
+    )
+    critic: str | None = Field(default=None, description="SPEC of the critic that audits; the run's where not given")
+    feedback: bool = Field(
+        default=False, description="exploits that are found teach the next round's reward model what it got wrong"
     )
     max_missing: int = Field(
         default=3, ge=1, description="audits in a row that the critic fails before the run pauses, state kept"
@@ -110,13 +115,28 @@ class Audit(Record):
 class Exploit(Record):
     """A row of `policy/exploits.jsonl`: a reply that the reward likes better than the reference's, and the critic less.
 
-    p: the critic's probability that the reply is the better one of the two.
+    label: the critic's, of the reply and the reference's, with every vote.
     """
 
     update: int
-    prompt: Prompt
-    reply: str
-    reference: str
+    label: Label
     proxy: float
     reference_proxy: float
-    p: float = Field(ge=0, le=1)
+
+    @property
+    def p(self) -> float:
+        """The critic's probability that the reply is the better one of the two."""
+        assert self.label.p is not None
+        return self.label.p
+
+    @property
+    def messages(self) -> list[Message]:
+        return self.label.pair.messages
+
+    @property
+    def reply(self) -> str:
+        return self.label.pair.responses[0]
+
+    @property
+    def reference(self) -> str:
+        return self.label.pair.responses[1]

@@ -5,13 +5,18 @@ No times and no paths: the same seed on the same machine gives the same file.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from rlaif.records.agreement import Difference, Interval
+from rlaif.records.audit import Audit as LabelAudit
+from rlaif.records.audit import Finding, Together
 from rlaif.records.base import Record
+from rlaif.records.guard import Audit, Exploit
 from rlaif.records.label import Label
 from rlaif.records.prompt import Message
-from rlaif.records.trained import Calibration
+from rlaif.records.trained import Calibration, CostSummary
 
 
 class Mean(Record):
@@ -118,6 +123,8 @@ class RewardSummary(Record):
     spread: float  # of scores before they were scaled: that times a difference of saved scores is the fitted log-odds
     members: list[Interval]  # accuracy of each model of an ensemble, one where there is only one
     disagreement: float | None  # mean standard deviation between the members' scores of a held-out reply
+    exploits: Interval | None = None  # of held-out prompts: the reference's reply has the higher score
+    against_previous: Difference | None = None  # minus the last round's model, on earlier rounds' held-out labels
 
 
 class Curve(Record):
@@ -129,22 +136,115 @@ class Curve(Record):
     values: list[float]
 
 
-class Report(Record):
-    """Everything that the page shows."""
+class StageState(Record):
+    """How far a stage came. `note` says what there is of one that did not finish."""
 
     name: str
-    seed: int
-    constitution: str
+    state: Literal["finished", "unfinished", "missing"]
+    note: str | None = None
+
+
+class Problem(Record):
+    """A record that could not be read, or only in part. `file` is relative to the run folder."""
+
+    file: str
+    what: str
+
+
+class PrincipleText(Record):
+    """A principle as the critic reads it, and what it speaks for."""
+
+    id: str
+    axis: str
+    weight: float
+    text: str
+
+
+class Influence(Record):
+    """What principles do to each other, from stored votes; what each does alone stands in the audit."""
+
+    together: list[Together]
+    findings: list[Finding]
+
+
+class Point(Record):
+    """One audit in the curve of over-optimisation: its distance sqrt(KL), and the score less that of the start."""
+
+    update: int
+    d: float
+    score: float
+
+
+class OverOptimisation(Record):
+    """R(d) = d (alpha - beta ln d), fitted to the audits of one run (arXiv 2210.10760).
+
+    `peak` is d*, where the fit bends down; None, with the `reason`, where these audits do not say where that is.
+    `peaks` are the lowest and the highest d* among the fits that leave one audit out. `line` is the fitted curve.
+    """
+
+    of: Literal["critic", "proxy"]
+    points: list[Point]
+    alpha: float | None = None
+    beta: float | None = None
+    r_squared: float | None = None
+    line: list[tuple[float, float]] = Field(default_factory=list)
+    peak: float | None = None
+    peaks: tuple[float, float] | None = None
+    reason: str | None = None
+
+
+class GuardReport(Record):
+    """What the audits of a policy in training found.
+
+    `best` is the update of the best audit, `kept` that of the policy that training ended with (None where it has not
+    ended). `actions` is what follows each rule. `exploits` are the first of `exploit_count`.
+    """
+
+    audits: list[Audit]
+    actions: dict[str, str]
+    best: int | None
+    kept: int | None
+    rolled_back: bool
+    fits: list[OverOptimisation]
+    exploits: list[Exploit]
+    exploit_count: int
+
+
+class Credit(Record):
+    """A reply's score as `base`, the value of the prompt, and what each of its tokens adds; the last one is its end."""
+
+    prompt_id: str
+    messages: list[Message]
+    model: str  # whose reply
+    score: float
+    base: float
+    tokens: list[str]
+    credits: list[float]
+
+
+class Report(Record):
+    """Everything that the page shows, but for the pairs that one can browse. What a run has not come to is None."""
+
+    name: str
+    seed: int | None
+    constitution: str | None
     summary: str
-    principles: dict[str, str] = Field(default_factory=dict)  # id -> what the critic reads; none where people judged
-    critic: str
-    rollout_engine: str
+    principles: list[PrincipleText]  # none where people judged
+    critic: str | None
+    rollout_engine: str | None
     simulation: bool  # a tinyworld run: says so on top
-    evaluation: Evaluation
-    labels: LabelSummary
-    reward: RewardSummary
+    stages: list[StageState]
+    problems: list[Problem]
+    evaluation: Evaluation | None
+    labels: LabelSummary | None
+    audit: LabelAudit | None
+    influence: Influence | None
+    reward: RewardSummary | None
+    cost: CostSummary | None
     sft_curves: list[Curve]
     policy_curves: list[Curve]
+    guard: GuardReport | None
+    credits: list[Credit]
     pairs: list[Label]  # example pairs with every vote
     revisions: list[RevisionExample]
     warnings: list[str]

@@ -68,6 +68,31 @@ def read(folder: Path) -> RunUsage:
         raise
 
 
+def of_all_rounds(usage: RunUsage) -> RunUsage:
+    """The same, with the stages of later rounds, `round-2/label` and so on, added to the first round's."""
+    stages: dict[str, StageUsage] = {}
+    for name, own in usage.stages.items():
+        base = name.split("/")[-1]
+        stages[base] = own if base not in stages else _added(stages[base], own)
+    return usage.model_copy(update={"stages": stages})
+
+
+def _added(a: StageUsage, b: StageUsage) -> StageUsage:
+    uses: dict[tuple[str, str], Use] = {}
+    for use in (*a.uses, *b.uses):
+        known = uses.get((use.purpose, use.model))
+        counts = use.model_dump(exclude={"purpose", "model"})
+        more = {name: getattr(known, name) + value for name, value in counts.items()} if known else counts
+        uses[use.purpose, use.model] = use.model_copy(update=more)
+    return StageUsage(
+        finished=a.finished and b.finished,
+        seconds=a.seconds + b.seconds,
+        disk=a.disk + b.disk,
+        steps=a.steps + b.steps,
+        uses=list(uses.values()),
+    )
+
+
 def folder_size(folder: Path) -> int:
     """Bytes of all files in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Config(Fitting):
 
 
 class Inputs(NamedTuple):
-    labels: Path
+    labels: Sequence[Path]  # of all rounds, the newest last
     backbone: str
     seed: int
     out: Path
@@ -52,8 +53,9 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         InputError: too few labels of the axis to train on and to hold out.
         RunHalted: a loss, gradient or cost is not finite.
     """
-    labels = fitting.on_axis(read_rows(inputs.labels, Label, "labels"), config.axis, inputs.labels)
-    parts = fitting.split(labels, lambda x: _answered(x) or harm(x, config.axis) != (None, None), inputs.labels)
+    known = [label for path in inputs.labels for label in read_rows(path, Label, "labels")]
+    labels = fitting.on_axis(known, config.axis, inputs.labels[-1])
+    parts = fitting.split(labels, lambda x: _answered(x) or harm(x, config.axis) != (None, None), inputs.labels[-1])
     with engines.tracker(inputs.out) as tracker:
         learner = fitting.train(
             config,

@@ -10,7 +10,7 @@ whether that was right; the scorer (in tinyworld, the oracle) is independent of 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -68,7 +68,7 @@ class Config(Settings):
 class Inputs(NamedTuple):
     prompts: Path
     labels: Path
-    models: dict[str, str]  # name -> SPEC: start, sft, policy
+    models: dict[str, str]  # name -> SPEC: start, sft, round-1 and so on where there are several, policy
     folders: dict[str, str]  # name -> model folder
     reward: str  # folder of the reward model
     constitution: Constitution
@@ -104,7 +104,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
             figures(name, rows, fmean(by_prompt[p.id].finished for p in answered), inputs.seed)
             for name, by_prompt in replies.items()
         ],
-        comparisons=[_compare(engines, inputs, rows, store, a, b) for a, b in comparisons(config)],
+        comparisons=[_compare(engines, inputs, rows, store, a, b) for a, b in comparisons(config, inputs.models)],
         kl=divergence(engines, inputs.folders["policy"], inputs.folders["sft"], written, ended, config.temperature),
         best_of=bound(config.best_of) if config.best_of else None,
         oracle_direction=dict(getattr(scorer, "direction", {})),
@@ -117,10 +117,11 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     return ["evaluation.json", "replies.jsonl"]
 
 
-def comparisons(config: Config) -> list[tuple[str, str]]:
-    """Models that the critic compares, the first with the second."""
+def comparisons(config: Config, models: Iterable[str]) -> list[tuple[str, str]]:
+    """Models that the critic compares, the first with the second: the policy also with those of earlier rounds."""
+    rounds = [("policy", name) for name in models if name.startswith("round-")]
     best = [("policy", best_name(config.best_of))] if config.best_of else []
-    return [("policy", "sft"), ("policy", "start"), ("sft", "start"), *best]
+    return [("policy", "sft"), ("policy", "start"), ("sft", "start"), *rounds, *best]
 
 
 def best_name(n: int) -> str:
@@ -164,7 +165,7 @@ def asks(
     shown = [Pair(id=p.id, messages=p.messages, responses=("", "")) for p in examples(prompts)]
     asked = [q for pair in shown for q in questions(pair, constitution, scores=scores)]
     most = len(prompts) * len(asked) / len(shown)
-    for number, (a, b) in enumerate(comparisons(config)):
+    for number, (a, b) in enumerate(comparisons(config, models)):
         count = Range(0 if number else most, most)
         written = (replies[a], replies[b])
         found += judging.asks(f"{a} against {b}", critic, asked, rows, count, "auto", Reading("logprob"), written)
@@ -330,19 +331,30 @@ def divergence(
     temperature: float,
 ) -> float | None:
     """E[log model - log reference] a reply, in nats, over the model's own samples, at the sampling temperature (k1);
-    None at temperature 0, where there are no samples.
+    None at temperature 0, where there are no samples. Arguments as of `log_ratios`."""
+    return None if temperature == 0 else fmean(log_ratios(engines, model, reference, rows, ended, temperature))
+
+
+def log_ratios(
+    engines: Engines,
+    model: str,
+    reference: str,
+    rows: Sequence[Conversation],
+    ended: Sequence[bool],
+    temperature: float,
+) -> list[float]:
+    """log model - log reference of each reply, in nats.
 
     Args:
         model, reference: folders.
         ended: which replies ended by themselves; the others have no EOS that was sampled.
+        temperature: above 0.
     """
-    if temperature == 0:
-        return None
     own, other = (
         engines.learner("likelihood", model=folder, temperature=temperature).logprobs(rows, ended)
         for folder in (model, reference)
     )
-    return fmean(a - b for a, b in zip(own, other, strict=True))
+    return [a - b for a, b in zip(own, other, strict=True)]
 
 
 def _labels_oracle(labels: Sequence[Label], constitution: Constitution, scorer: Any) -> Interval | None:
@@ -360,8 +372,14 @@ def _labels_oracle(labels: Sequence[Label], constitution: Constitution, scorer: 
 
 def preferred(scorer: Any, constitution: Constitution, prompt: Prompt, responses: tuple[str, str]) -> float | None:
     """Which response a scorer's own `prefer` finds better over all principles by their weights: 1 the first, 0 the
-    second, one half neither; None where it cannot say of one of them."""
+    second, one half neither; None where it cannot say of one of them.
+
+    Raises:
+        InputError: it says something else than 1, 0, 0.5 or None.
+    """
     said = [(p, scorer.prefer(prompt, *responses, p.id)) for p in constitution.principles]
+    if wrong := [value for _, value in said if value not in (None, 0, 0.5, 1)]:
+        raise InputError(f"the scorer's prefer gave {wrong[0]!r}", fix="return 1, 0, 0.5 or None")
     if any(value is None for _, value in said):
         return None
     balance = sum(constitution.axes[p.axis].weight * p.weight * (2 * value - 1) for p, value in said)

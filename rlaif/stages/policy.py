@@ -205,7 +205,7 @@ def _guardian(
     main = engines.processes.rank == 0
     prompts = read_rows(inputs.heldout, Prompt, "prompts")[: guard.prompts]
     store = inputs.out / "answers.sqlite"
-    judge = Judge(engines.chat(inputs.critic), inputs.constitution, store) if main else None
+    judge = Judge(engines.chat(guard.critic or inputs.critic), inputs.constitution, store) if main else None
     sampling = Sampling(config.temperature, config.max_tokens)
     auditor = Auditor(judge, engines, rewards, prompts, sampling, inputs.seed)
     auditor.begin(actor, learner)
@@ -319,7 +319,8 @@ def asks(config: Config, prompts: list[Prompt], model: str, critic: str, constit
             found += rewarding.asks(shown, rows, term.critic or critic, constitution, calls)
     if config.guard is not None and config.guard.every <= config.updates:
         audits = config.updates // config.guard.every
-        found += auditing.asks(audits, config.guard.prompts, shown, rows, critic, constitution)
+        auditor = config.guard.critic or critic
+        found += auditing.asks(audits, config.guard.prompts, shown, rows, auditor, constitution)
     return found
 
 

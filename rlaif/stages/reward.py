@@ -2,11 +2,15 @@
 
 The model is measured on held-out prompts, beside rules that learn nothing. Where it is not shown to beat the best of
 them, `gate` refuses to go on: optimising against such a model optimises noise.
+
+In later rounds it learns from the labels of all rounds so far, and from the replies that exploited the reward models
+before it, and is compared with the last of those on the earlier rounds' held-out labels: what was learnt shall be kept.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,7 +21,7 @@ from pydantic import Field
 
 from rlaif.critique import heldout
 from rlaif.critique.aggregate import human_label
-from rlaif.critique.agreement import score, wilson
+from rlaif.critique.agreement import difference, score, wilson
 from rlaif.ports import fitting, registry
 from rlaif.ports.engines import Engines
 from rlaif.ports.fitting import Check, Draw, Fitting, Split
@@ -25,6 +29,7 @@ from rlaif.ports.learner import PairTarget
 from rlaif.ports.reporter import Reporter
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.files import atomic_folder, read_json, read_rows, write_text
+from rlaif.records.guard import Exploit
 from rlaif.records.inputs import read_pairs
 from rlaif.records.label import Label
 from rlaif.records.report import RewardSummary
@@ -54,15 +59,37 @@ class Config(Fitting):
 
 
 class Inputs(NamedTuple):
-    """Labels of the label stage, or a `pairs` file whose rows say which response was chosen (human labels)."""
+    """Labels of the label stages, those of the newest round last, or a `pairs` file whose rows say which response was
+    chosen (human labels).
 
-    labels: Path | None
+    exploits: of earlier rounds' guards. previous: folder of the last round's reward model.
+    """
+
+    labels: Sequence[Path]
     pairs: str | None
     limit: int | None
     backbone: str
     seed: int
     out: Path
     lineage: Lineage
+    exploits: Sequence[Path] = ()
+    previous: str | None = None
+
+
+class Material(NamedTuple):
+    """What is learnt and measured on; `earlier` of the held-out labels, the first ones, are of earlier rounds."""
+
+    labels: Split
+    earlier: int
+    exploits: Split
+
+    @property
+    def train(self) -> list[Label]:
+        return self.labels.train + self.exploits.train
+
+    @property
+    def heldout(self) -> list[Label]:
+        return self.labels.heldout + self.exploits.heldout
 
 
 class Member(NamedTuple):
@@ -82,9 +109,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         InputError: too few labels to train on and to hold out, or none of the axis.
         RunHalted: a loss, gradient or score is not finite, or all replies score the same.
     """
-    file = inputs.pairs or inputs.labels
-    labels = fitting.on_axis(_labels(inputs), config.axis, file)
-    parts = fitting.split(labels, lambda x: x.p is not None and x.weight > 0, file)
+    parts = _material(config, inputs)
     main = engines.processes.rank == 0
     folder = atomic_folder(inputs.out / "model") if main else nullcontext(inputs.out / "model")
     with folder as model, engines.tracker(inputs.out) as tracker:
@@ -98,7 +123,8 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
             (model / ENSEMBLE).write_text(json.dumps(ensemble.model_dump(), indent=2) + "\n", encoding="utf-8")
     if not main:
         return []
-    summary = _measure(config, parts, members)
+    previous = _previous_scores(engines, inputs.previous, parts)
+    summary = _measure(config, parts, members, previous)
     write_text(inputs.out / "summary.json", json.dumps(summary.model_dump(), indent=2, sort_keys=True) + "\n")
     for line in describe(summary):
         engines.reporter.line(line)
@@ -106,13 +132,18 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
 
 
 def gate(check: Check, folder: Path, reporter: Reporter) -> None:
-    """Refuse to go on with a finished reward model that is not shown to beat the best trivial rule, or warn.
+    """Refuse to go on with a finished reward model that is not shown to beat the best trivial rule, or that forgot what
+    the one before it knew; or warn.
 
     Raises:
-        RunHalted: it is not, and the check is to refuse.
+        RunHalted: either holds, and the check is to refuse.
     """
     summary = read_json(folder / "summary.json", RewardSummary)
     problem = heldout.shortfall(summary.accuracy, summary.baselines, summary.against_baseline)
+    kept = summary.against_previous
+    if problem is None and kept is not None and kept.high is not None and kept.high < 0:
+        interval = f"{kept.value:+.3f} [{kept.low:+.3f}, {kept.high:+.3f}] on {kept.n} held-out pairs of earlier rounds"
+        problem = f"it forgot what the last round's knew: {interval}"
     fitting.judge(problem, check, "reward", "reward.check", reporter)
 
 
@@ -122,7 +153,7 @@ def steps_of(config: Config, pairs: int) -> int:
 
 
 def _member(
-    config: Config, engines: Engines, inputs: Inputs, parts: Split, tracker: Any, number: int, folder: Path
+    config: Config, engines: Engines, inputs: Inputs, parts: Material, tracker: Any, number: int, folder: Path
 ) -> Member:
     """Train, measure, scale and save one model."""
     algorithm = registry.load("objective", "bradley_terry")
@@ -149,9 +180,36 @@ def _member(
     return member
 
 
-def _labels(inputs: Inputs) -> list[Label]:
-    if inputs.labels is not None:
-        return read_rows(inputs.labels, Label, "labels")
+def _material(config: Config, inputs: Inputs) -> Material:
+    """The labels and exploits that are usable, split.
+
+    Raises:
+        InputError: too few labels to train on and to hold out, or none of the axis.
+    """
+    file = inputs.pairs or inputs.labels[-1]
+    rounds = [read_rows(path, Label, "labels") for path in inputs.labels] or [_chosen(inputs)]
+    exploits = [row.label for path in inputs.exploits for row in read_rows(path, Exploit, "exploits")]
+    parts = [fitting.on_axis(labels, config.axis, file) for labels in (*rounds, exploits) if labels]
+    caught = parts.pop() if exploits else []
+    split = fitting.split([x for own in parts for x in own], _usable, file)
+    earlier = sum(map(_usable, (x for own in parts[:-1] for x in own if fitting.held_out(x))))
+    return Material(split, earlier, fitting.parted(caught, _usable))
+
+
+def _usable(label: Label) -> bool:
+    return label.p is not None and label.weight > 0
+
+
+def _previous_scores(engines: Engines, model: str | None, parts: Material) -> list[float]:
+    """What the last round's model says of the earlier rounds' held-out replies, two a pair."""
+    if model is None:
+        return []
+    rows = fitting.conversations(parts.labels.heldout[: parts.earlier])
+    scores: list[float] = engines.learner("reward_scorer", model=model).score(rows)
+    return scores
+
+
+def _chosen(inputs: Inputs) -> list[Label]:
     pairs = read_pairs(inputs.pairs or "", inputs.limit)
     undecided = next((p for p in pairs if p.preferred is None), None)
     if undecided is not None:
@@ -160,7 +218,7 @@ def _labels(inputs: Inputs) -> list[Label]:
     return [human_label(p) for p in pairs]
 
 
-def _measure(config: Config, parts: Split, members: list[Member]) -> RewardSummary:
+def _measure(config: Config, parts: Material, members: list[Member], previous: list[float]) -> RewardSummary:
     """Held-out figures on the margin that the loss was fitted on: an ensemble's in units of its members' mean."""
     import torch
 
@@ -171,19 +229,18 @@ def _measure(config: Config, parts: Split, members: list[Member]) -> RewardSumma
     scaled_KB = (scores_KB - mean_K1) / spread_K1
     combined_B = preference.combine(scaled_KB, config.combine, coefficient=config.uncertainty_coefficient)
     spread = float(spread_K1.mean())
-    margin_B = _margins(combined_B) * spread
-    p_B = torch.tensor([x.p for x in parts.heldout], dtype=torch.float64)
-    decided = [i for i, x in enumerate(parts.heldout) if heldout.decided(x)]
-    sides = [heldout.preferred(parts.heldout[i]) for i in decided]
-
-    def right(margins_B: torch.Tensor) -> list[float]:
-        return [score(float(margins_B[i].sigmoid()), side) for i, side in zip(decided, sides, strict=True)]
-
-    correct = right(margin_B)
-    beaten = heldout.against_baselines([parts.heldout[i] for i in decided], correct)
+    own, every = parts.labels.heldout, _margins(combined_B) * spread
+    margin_B, caught_B = every[: len(own)], every[len(own) :]
+    p_B = torch.tensor([x.p for x in own], dtype=torch.float64)
+    decided = [i for i, x in enumerate(own) if heldout.decided(x)]
+    correct = _right(own, margin_B, decided)
+    beaten = heldout.against_baselines([own[i] for i in decided], correct)
+    caught = _right(parts.exploits.heldout, caught_B, range(len(caught_B)))
+    before = [i for i in decided if i < parts.earlier]
+    old = _right(own, _margins(torch.tensor(previous, dtype=torch.float64)), before) if previous else []
     return RewardSummary(
         train_pairs=len(parts.train),
-        heldout_pairs=len(parts.heldout),
+        heldout_pairs=len(own),
         truncated=max(m.truncated for m in members),
         loss=float(preference.soft_bradley_terry(margin_B, p_B).mean()),
         floor=float(preference.floor(p_B).mean()),
@@ -192,12 +249,21 @@ def _measure(config: Config, parts: Split, members: list[Member]) -> RewardSumma
         baselines=beaten.baselines,
         against_baseline=beaten.against,
         calibration=registry.load("measure", "calibrated")(
-            margin_B.tolist(), p_B.tolist(), [fitting.fold(x) for x in parts.heldout]
+            margin_B.tolist(), p_B.tolist(), [fitting.fold(x) for x in own]
         ),
         spread=spread,
-        members=[wilson(sum(own), len(own)) for own in (right(_margins(row_B)) for row_B in scores_KB)],
+        members=[wilson(sum(x), len(x)) for x in (_right(own, _margins(row_B), decided) for row_B in scores_KB)],
         disagreement=float(scaled_KB.std(dim=0, correction=0).mean()) if len(members) > 1 else None,
+        exploits=wilson(sum(caught), len(caught)) if parts.exploits.train or caught else None,
+        against_previous=difference("model", "previous", list(zip(correct[: len(old)], old, strict=True)))
+        if previous
+        else None,
     )
+
+
+def _right(labels: Sequence[Label], margins_B: torch.Tensor, places: Iterable[int]) -> list[float]:
+    """Of the labels at some places, whether the model prefers the side that the label does; one half for a tie."""
+    return [score(float(margins_B[i].sigmoid()), heldout.preferred(labels[i])) for i in places]
 
 
 def _margins(scores_B: torch.Tensor) -> torch.Tensor:
@@ -223,6 +289,12 @@ def describe(summary: RewardSummary) -> list[str]:
         lines.append(
             f"reward: members alone {own}; they disagree by {summary.disagreement:.3f} (scores have deviation 1)"
         )
+    if (kept := summary.against_previous) is not None and kept.value is not None:
+        interval = f"{kept.value:+.3f} [{kept.low:+.3f}, {kept.high:+.3f}] on {kept.n} pairs"
+        lines.append(f"reward: minus the last round's, on earlier rounds' held-out labels: {interval}")
+    if (caught := summary.exploits) is not None and caught.value is not None:
+        interval = f"{caught.value:.3f} [{caught.low:.3f}, {caught.high:.3f}] of {caught.n}"
+        lines.append(f"reward: exploits of held-out prompts that it sees through: {interval}")
     return [*lines, f"reward: {heldout.described(summary.calibration)}", *heldout.picture(summary.calibration)]
 
 

@@ -34,7 +34,7 @@ def train(folder: Path, labels: list[Label], **settings: Any) -> tuple[CostSumma
     folder.mkdir(exist_ok=True)
     said = Said()
     inputs = cost.Inputs(
-        *(write(folder / "labels.jsonl", labels), str(tiny_model(folder / "base")), 0, folder, Lineage("", {}))
+        *([write(folder / "labels.jsonl", labels)], str(tiny_model(folder / "base")), 0, folder, Lineage("", {}))
     )
     config = cost.Config(**{"axis": "harmless", **LEARN, **settings})
     assert cost.run(config, Engines(said), inputs) == ["model", "metrics.jsonl", "summary.json"]

@@ -50,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(world: Path, out: Path, reporter: Said | None = None, **settings: Any) -> RewardSummary:
     out.mkdir(exist_ok=True)
-    inputs = reward.Inputs(world / "labels.jsonl", None, None, str(world / "base"), 0, out, Lineage("", {}))
+    inputs = reward.Inputs([world / "labels.jsonl"], None, None, str(world / "base"), 0, out, Lineage("", {}))
     config = reward.Config(**{**LEARN, **settings})
     assert reward.run(config, Engines(reporter), inputs) == ["model", "metrics.jsonl", "summary.json"]
     return RewardSummary.model_validate_json((out / "summary.json").read_bytes())

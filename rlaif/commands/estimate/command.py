@@ -53,7 +53,7 @@ def estimate(config: RunConfig, folder: Path, price: str | None, measure: int | 
         config = config.model_copy(update={"price": price})
     plan = Plan(config, constitutions.load(config.constitution), folder)
     wanted = needs(plan)
-    taken = usage.read(folder)
+    taken = usage.of_all_rounds(usage.read(folder))
     settings = config.model_dump(mode="json", exclude={"price", "max_cost"})
     identity = files.content_hash(settings, constitutions.content_hash(plan.constitution))
     kept = folder / "logs" / "estimate.json"

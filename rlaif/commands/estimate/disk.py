@@ -50,7 +50,11 @@ def disk(plan: Plan, needs: Needs, calls: Calls, lengths: Lengths) -> dict[str, 
     stages |= {"audit": AUDIT, "report": REPORT}
     for stage, size in _rows(plan, needs, calls, text).items():
         stages[stage] = stages[stage].plus(size)
-    found = {**stages, **_models(plan, needs)}
+    models = {
+        stage: size if size is None or stage == "sft" else size.times(plan.config.rounds)
+        for stage, size in _models(plan, needs).items()
+    }
+    found = {**stages, **models}
     return {name: found[name] for name in names_of(plan.config)}
 
 

@@ -17,8 +17,8 @@ from rlaif.stages import evaluate, label, policy, prompts, revise, reward, sampl
 class Needs(NamedTuple):
     """`asks` and `steps` by stage.
 
-    sampled, paired: prompts that are sampled, for revision and for pairs.
-    pairs: that are labelled.
+    sampled, paired: prompts that are sampled, for revision and for pairs, in all rounds.
+    pairs: that are labelled, in all rounds.
     """
 
     train: list[Prompt]
@@ -44,7 +44,8 @@ def needs(plan: pipeline.Plan) -> Needs:
     responses = config.pairs.samples_per_prompt
     nowhere = Lineage("", {})
     inputs = label.Inputs(constitution, config.critic, None, None, None, config.seed, plan.folder, nowhere)
-    models = {name: spec for name in ("start", "sft", "policy")}
+    earlier = [f"round-{number}" for number in range(1, config.rounds)]
+    models = {name: spec for name in ("start", "sft", *earlier, "policy")}
     asks = {
         "sample": sample.asks(config.sample, train, spec, "samples"),
         "revise": revise.asks(
@@ -63,11 +64,14 @@ def needs(plan: pipeline.Plan) -> Needs:
     most = config.label.most_pairs
     pairs = {p.id: len(schedule(responses, most, config.seed, p.id)) for p in paired}
     to_train = sum(pairs[p.id] for p in paired if not is_test([m.model_dump() for m in p.messages]))
+    n = config.rounds  # of which each learns from the labels of those before it too
     steps = {
         "sft": Range.exactly(sft.steps_of(config.sft, len(sampled) * config.sample.samples_per_prompt)),
-        "reward": Range.exactly(reward.steps_of(config.reward, to_train)),
-        "policy": Range.exactly(config.policy.updates),
+        "reward": Range.exactly(sum(reward.steps_of(config.reward, k * to_train) for k in range(1, n + 1))),
+        "policy": Range.exactly(n * config.policy.updates),
     }
     if config.cost is not None:
-        steps["cost"] = Range.exactly(fitting.steps_of(config.cost, to_train))
-    return Needs(train, test, len(sampled), len(paired), sum(pairs.values()), asks, steps)
+        steps["cost"] = Range.exactly(sum(fitting.steps_of(config.cost, k * to_train) for k in range(1, n + 1)))
+    for stage in (name for name in asks if name in pipeline.LOOP):
+        asks[stage] = [ask._replace(calls=ask.calls.times(n)) for ask in asks[stage]]
+    return Needs(train, test, len(sampled), n * len(paired), n * sum(pairs.values()), asks, steps)

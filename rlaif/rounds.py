@@ -1,0 +1,52 @@
+"""The stages of a run in order, those of the loop once for every round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlaif.config import RunConfig
+from rlaif.pipeline import LOOP, STAGES, Plan, Stage, feeds_back, in_round, names_of
+
+
+def stages_of(config: RunConfig, until: str = "report") -> list[Stage]:
+    """All stages of a run, in order, up to one: `policy` is that of the last round, the stages before it those of the
+    first."""
+    known = names_of(config)
+    rows = [_known(stage, known) for stage in STAGES if stage.name in known]
+    first = next(place for place, stage in enumerate(rows) if stage.name in LOOP)
+    after = next(place for place, stage in enumerate(rows) if stage.name == "policy") + 1
+    loop = rows[first:after]
+    later = [_later(stage, number, config) for number in range(2, config.rounds + 1) for stage in loop]
+    policies = tuple(stage.name + "/model" for stage in later if stage.base == "policy")
+    rest = [s._replace(needs=s.needs + policies) if s.name == "evaluate" else s for s in rows[after:]]
+    found = rows[:after] + later + rest
+    places = [place for place, stage in enumerate(found) if stage.base == until]
+    return found[: (places[-1] if until == "policy" else places[0]) + 1]
+
+
+def _known(stage: Stage, names: Sequence[str]) -> Stage:
+    """The stage, needing only what the run has."""
+    return stage._replace(needs=tuple(need for need in stage.needs if need.split("/")[0] in names))
+
+
+def _later(stage: Stage, number: int, config: RunConfig) -> Stage:
+    """A stage of the loop in a later round."""
+
+    def at(plan: Plan) -> Plan:
+        return plan._replace(round=number)
+
+    needs = [in_round(need, number) for need in stage.needs]
+    if stage.name in ("pairs", "policy"):
+        needs = [in_round("policy/model", number - 1) if need == "sft/model" else need for need in needs]
+    before = range(1, number)
+    if stage.name in ("reward", "cost"):
+        needs += [in_round("label/labels.jsonl", earlier) for earlier in before]
+    if stage.name == "reward":
+        needs.append(in_round("reward/model", number - 1))
+        needs += [in_round("policy/exploits.jsonl", earlier) for earlier in before if feeds_back(config)]
+    return stage._replace(
+        name=in_round(stage.name, number),
+        needs=tuple(needs),
+        shapes=lambda plan: stage.shapes(at(plan)),
+        run=lambda plan, engines, out, lineage: stage.run(at(plan), engines, out, lineage),
+    )
