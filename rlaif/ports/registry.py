@@ -37,6 +37,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "likelihood": "rlaif.engines.learner.likelihood:HfLikelihood",
     },
     "tokenizer": {"local": "rlaif.engines.token_counter:TokenCounter"},
+    "hub": {"huggingface": "rlaif.engines.hub:Hub"},
     "tracker": {"jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker"},
     "threads": {"torch": "rlaif.engines.threads:use"},
     "processes": {"accelerate": "rlaif.engines.processes:Launched"},

@@ -232,4 +232,5 @@ def _part(folder: Path, name: str) -> Path:
 
 
 def _json(path: Path, record: Record) -> None:
-    write_text(path, json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+    """Keys keep their order: that of the constitution's axes is the order in which labels add them up."""
+    write_text(path, json.dumps(record.model_dump(mode="json"), indent=2) + "\n")
