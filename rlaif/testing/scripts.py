@@ -7,9 +7,9 @@ pairwise template of any language, as a critic would, and depend on their argume
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 
+from rlaif.critique.readback import shown
 from rlaif.records.prompt import Message
 
 
@@ -19,14 +19,8 @@ def responses(messages: Sequence[Message]) -> tuple[str, str]:
     Raises:
         ValueError: the messages are no such prompt.
     """
-    text = messages[-1].content
-    opening = re.match(r"\[(\w+)\] ", text)
-    if opening:
-        mark = re.escape(opening.group())
-        parts = re.search(rf"^{mark}\S+ A\n(.*?)\n^{mark}\S+ B\n(.*?)\n^{mark}\S+$", text, re.S | re.M)
-        if parts:
-            return parts.group(1), parts.group(2)
-    raise ValueError("these messages hold no pair of fenced responses")
+    found = shown(messages)
+    return found.a, found.b
 
 
 def prefers_longer(messages: Sequence[Message], options: tuple[str, ...] | None) -> list[float] | str:
