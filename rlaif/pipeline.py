@@ -241,7 +241,7 @@ def _report(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
         constitution=plan.constitution,
         critic=plan.config.critic,
         rollout_engine=plan.config.policy.engine or plan.config.engine,
-        rules=plan.config.policy.guard.rules if plan.config.policy.guard else (),
+        guard=plan.config.policy.guard,
         stages=[name for name in names_of(plan.config) if name != "report"],
         folder=plan.folder,
         out=out,

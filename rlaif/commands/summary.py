@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlaif.execution import Timing
-from rlaif.records.report import Report
+from rlaif.records.errors import InputError
+from rlaif.records.report import Evaluation, LabelSummary, Report, RewardSummary
 
 MODELS = ("start", "sft", "policy")
 
 
-def read(folder: Path) -> Report:
-    """The run's report."""
-    return Report.model_validate_json((folder / "report" / "report.json").read_bytes())
+class Whole(NamedTuple):
+    """The report of a run that came to its end, with the records that such a run has."""
+
+    report: Report
+    evaluation: Evaluation
+    labels: LabelSummary
+    reward: RewardSummary
+
+
+def read(folder: Path) -> Whole:
+    """The run's report.
+
+    Raises:
+        InputError: a record that the summary needs could not be read.
+    """
+    report = Report.model_validate_json((folder / "report" / "report.json").read_bytes())
+    if report.evaluation is None or report.labels is None or report.reward is None:
+        lost = "; ".join(f"{own.file}: {own.what}" for own in report.problems)
+        page = folder / "report" / "report.html"
+        fix = f"see {page}, which shows the rest; delete the folder of that stage, and run the same command again"
+        raise InputError(f"the run is finished, but not all of it can be read: {lost}", file=folder, fix=fix)
+    return Whole(report, report.evaluation, report.labels, report.reward)
 
 
 def data(folder: Path, timings: list[Timing]) -> dict[str, Any]:
     """The run's headline figures. `seconds` are of this call; a stage that was finished before took none."""
-    report = read(folder)
-    evaluation = report.evaluation
+    report, evaluation, labels, reward = read(folder)
     by_model = {m.name: m for m in evaluation.models}
     keys = sorted({key for m in evaluation.models for key in m.oracle})
     oracle = {
@@ -43,11 +62,11 @@ def data(folder: Path, timings: list[Timing]) -> dict[str, Any]:
         "distinct": {m.name: m.distinct for m in evaluation.models},
         "words": {m.name: m.words for m in evaluation.models},
         "labels": {
-            "count": report.labels.count,
-            "failed": report.labels.failed_judgements,
+            "count": labels.count,
+            "failed": labels.failed_judgements,
             "oracle_accuracy": agreed.value if agreed else None,
         },
-        "reward": {"accuracy": report.reward.accuracy.value},
+        "reward": {"accuracy": reward.accuracy.value},
         "rollout": {"engine": report.rollout_engine},
         "warnings": report.warnings,
         "seconds": {"total": round(sum(took.values()), 1), "by_stage": {k: round(v, 1) for k, v in took.items()}},
@@ -57,8 +76,7 @@ def data(folder: Path, timings: list[Timing]) -> dict[str, Any]:
 
 def table(folder: Path) -> str:
     """Before and after, as text."""
-    report = read(folder)
-    evaluation = report.evaluation
+    report, evaluation, labels, _ = read(folder)
     by_model = {m.name: m for m in evaluation.models}
     rows: list[tuple[str, list[str]]] = []
     for key in sorted({key for m in evaluation.models for key in m.oracle}, key=_importance):
@@ -75,7 +93,7 @@ def table(folder: Path) -> str:
         lines.append(f"\ncritic: policy beats SFT in {win.value:.1%} [{win.low:.1%}, {win.high:.1%}]")
     agreed = evaluation.labels_oracle
     truth = f", {agreed.value:.1%} agree with the oracle" if agreed and agreed.value is not None else ""
-    lines.append(f"labels: {report.labels.count} pairs, {report.labels.failed_judgements} failed judgements{truth}")
+    lines.append(f"labels: {labels.count} pairs, {labels.failed_judgements} failed judgements{truth}")
     kl = "not estimated from greedy replies" if evaluation.kl is None else f"{evaluation.kl:.2f} nats a reply"
     lines.append(f"KL: {kl} from the SFT policy; rollouts by {report.rollout_engine}")
     lines += [f"warning: {warning}" for warning in report.warnings]

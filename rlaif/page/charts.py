@@ -1,4 +1,4 @@
-"""Training curves as small SVG drawings that stand inside the page.
+"""Curves and other small drawings, as SVG that stands inside the page.
 
 matplotlib draws; the drawing is then fitted to the page. Styles become attributes, because the page's content policy
 allows no inline style; colours become the page's own variables, so that one drawing is readable in light and in dark;
@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
 from matplotlib import style
@@ -22,16 +23,39 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 SIZE = (3.4, 1.8)  # inches
+WIDE = (4.8, 2.0)
+SQUARE = (3.2, 3.0)
 MAX_POINTS = 400  # about two a pixel at the width that the page gives a drawing
 SETTINGS = {"svg.hashsalt": "rlaif", "svg.fonttype": "none", "font.size": 8.5}
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 # Stand-ins that matplotlib accepts as colours, and the page's variables that they become.
 LINE, LABELS, GRID = "#000001", "#000002", "#000003"
-VARIABLES = {LINE: "var(--accent)", LABELS: "var(--muted)", GRID: "var(--line)"}
+Tone = Literal["accent", "second", "bad", "good", "muted"]
+TONES: dict[Tone, str] = {"accent": LINE, "second": "#000004", "bad": "#000005", "good": "#000006", "muted": LABELS}
+VARIABLES = {GRID: "var(--line)", **{colour: f"var(--{tone})" for tone, colour in TONES.items()}}
 NAMESPACES = re.compile(r"^\{http://www\.w3\.org/(?:2000/svg|1999/xlink)\}")
 
 
-def curve_svg(steps: Sequence[int], values: Sequence[float], name: str) -> str:
+class Series(NamedTuple):
+    """Points of a drawing. `low` and `high` are the ends of an interval about each."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    tone: Tone = "accent"
+    kind: Literal["line", "points", "dashed"] = "line"
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+class Mark(NamedTuple):
+    """An upright line at `x`: dashed, or whole."""
+
+    x: float
+    tone: Tone
+    whole: bool = False
+
+
+def curve_svg(steps: Sequence[int], values: Sequence[float], name: str, marks: Sequence[Mark] = ()) -> str:
     """An SVG element that draws `values` over `steps`; `name` is an identifier that no other drawing has.
 
     Raises:
@@ -39,17 +63,67 @@ def curve_svg(steps: Sequence[int], values: Sequence[float], name: str) -> str:
     """
     if not steps or len(steps) != len(values):
         raise ValueError(f"{len(steps)} steps and {len(values)} values make no curve")
-    points = thin(list(zip(steps, values, strict=True)))
+    xs, ys = zip(*thin(list(zip(steps, values, strict=True))), strict=True)
+    return drawing([Series(xs, ys), Series(xs[-1:], ys[-1:], kind="points")], name, marks=marks)
+
+
+def drawing(
+    series: Sequence[Series],
+    name: str,
+    *,
+    marks: Sequence[Mark] = (),
+    level: float | None = None,
+    below: str = "update",
+    size: tuple[float, float] = SIZE,
+    span: tuple[float, float] | None = None,
+) -> str:
+    """An SVG element that draws all of the series over one another.
+
+    Args:
+        name: an identifier that no other drawing has.
+        level: a thin line across, what values are compared with.
+        below: what is counted on the axis below, in the page's own words.
+        span: lowest and highest value of the axis at the side.
+    """
     with style.context(["default", SETTINGS]):
-        figure = Figure(figsize=SIZE, facecolor="none")
+        figure = Figure(figsize=size, facecolor="none")
         axes = figure.subplots()
-        axes.plot([x for x, _ in points], [y for _, y in points], color=LINE, linewidth=1.4)
-        axes.plot(*points[-1], color=LINE, marker="o", markersize=3.5)
-        _dress(axes)
-        figure.subplots_adjust(left=0.16, right=0.97, top=0.9, bottom=0.25)
-        drawing = io.StringIO()
-        figure.savefig(drawing, format="svg", metadata=NO_METADATA)
-    return _fit(drawing.getvalue(), name)
+        if level is not None:
+            axes.axhline(level, color=LABELS, linewidth=0.8, linestyle=(0, (1, 2)))
+        for mark in marks:
+            dashes = "solid" if mark.whole else (0, (3, 2))
+            axes.axvline(mark.x, color=TONES[mark.tone], linewidth=1.2, linestyle=dashes)
+        for own in series:
+            _plot(axes, own)
+        if span is not None:
+            axes.set_ylim(*span)
+        _dress(axes, below)
+        width, height = size
+        figure.subplots_adjust(left=0.54 / width, right=1 - 0.1 / width, top=1 - 0.18 / height, bottom=0.45 / height)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata=NO_METADATA)
+    return _fit(written.getvalue(), name)
+
+
+def reliability_svg(series: Sequence[Series], name: str) -> str:
+    """A reliability diagram: what was said on the axis below, what came true at the side, and the diagonal on which
+    both are the same."""
+    ends = (0.5, 1.0)
+    diagonal = Series(ends, ends, tone="muted", kind="dashed")
+    values = [y for own in series for y in own.y]
+    low = min([0.5, *values]) - 0.02
+    return drawing([diagonal, *series], name, below="probability of its side", size=SQUARE, span=(low, 1.02))
+
+
+def _plot(axes: Axes, own: Series) -> None:
+    colour = TONES[own.tone]
+    if own.low is not None and own.high is not None:
+        axes.vlines(own.x, own.low, own.high, color=colour, linewidth=1.0, alpha=0.55)
+    if own.kind == "points":
+        axes.plot(own.x, own.y, color=colour, linestyle="none", marker="o", markersize=3.5)
+    else:
+        dashes = "solid" if own.kind == "line" else (0, (4, 2))
+        axes.plot(own.x, own.y, color=colour, linewidth=1.4, linestyle=dashes)
 
 
 def thin(points: list[tuple[int, float]], limit: int = MAX_POINTS) -> list[tuple[int, float]]:
@@ -65,7 +139,7 @@ def thin(points: list[tuple[int, float]], limit: int = MAX_POINTS) -> list[tuple
     return [points[i] for i in sorted(kept)]
 
 
-def _dress(axes: Axes) -> None:
+def _dress(axes: Axes, below: str) -> None:
     axes.set_facecolor("none")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -73,13 +147,13 @@ def _dress(axes: Axes) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(labelcolor=LABELS, bottom=False, left=False)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=below == "update"))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     numbers = ScalarFormatter(useOffset=False)
     numbers.set_powerlimits((-3, 4))  # past that a power of ten stands above the axis
     axes.yaxis.set_major_formatter(numbers)
     axes.yaxis.offsetText.set_color(LABELS)
-    axes.set_xlabel("update", color=LABELS, labelpad=2)
+    axes.set_xlabel(below, color=LABELS, labelpad=2)
 
 
 def _fit(drawing: str, name: str) -> str:

@@ -1,41 +1,44 @@
-"""A report as one HTML page: self-contained, without scripts, opened from a file.
+"""A report as one HTML page: self-contained, opened from a file.
 
-Prompts, replies, principle ids and model names are untrusted. Whatever the templates print passes one exit,
-`finalize`: text is escaped, what cannot be seen in it (control characters, bidi overrides, lone surrogates) is made
-visible, what is absent becomes a dash, and a bare number with a fraction is refused, so that none is printed without
-a unit or a number of digits. The page's content policy then allows its own style sheet, by hash, and nothing else.
+Everything untrusted passes `rlaif.page.shell` on its way out. The page's content policy then allows its own style sheet
+and its one script, by hash, and nothing else; and no script may turn text into markup.
 
 Left out here: judging the numbers. Warnings come with the report; the page only shows them.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import re
-import unicodedata
-from collections.abc import Sequence
-from functools import lru_cache
-from itertools import groupby
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
-import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from rlaif.page.charts import curve_svg
-from rlaif.records.agreement import Interval
-from rlaif.records.report import Curve, Evaluation, ModelEvaluation, Report
+from rlaif.page import guard, packing
+from rlaif.page.charts import Mark, Series, curve_svg, reliability_svg
+from rlaif.page.packing import Packed
+from rlaif.page.shell import FOLDER, content_policy, decimal, environment, percent, signed
+from rlaif.records.agreement import Bin, Interval
+from rlaif.records.audit import PrincipleFigures, Together
+from rlaif.records.report import Credit, Curve, Evaluation, ModelEvaluation, Report
 
-FOLDER = Path(__file__).resolve().parent
-PERCENT = "\u00a0%"
-MAX_TEXT = 4000  # characters of one text that are shown
-ABSENT = Markup('<abbr class="absent" title="not available: nothing was measured here">–</abbr>')
-# Letters and marks that Unicode calls printable and no font draws: fillers, and the supplementary variation selectors,
-# which can smuggle text.
-UNSEEN = re.compile("[\u115f\u1160\u2800\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
-PLAIN = re.compile(r"[\x20-\x7e\n\t]*")
+COUPLES = 10  # of principles that are shown
+# What numbers link to, relative to the run folder.
+RECORDS = {
+    "evaluation": "evaluate/evaluation.json",
+    "replies": "evaluate/replies.jsonl",
+    "audits": "policy/audits.jsonl",
+    "exploits": "policy/exploits.jsonl",
+    "metrics": "policy/metrics.jsonl",
+    "sft": "sft/metrics.jsonl",
+    "reward": "reward/summary.json",
+    "cost": "cost/summary.json",
+    "audit": "audit/audit.json",
+    "labels": "label/summary.json",
+    "pairs": "label/labels.jsonl",
+    "judgements": "label/judgements.jsonl",
+    "revisions": "revise/revisions.jsonl",
+}
 
 
 class Shown(NamedTuple):
@@ -58,85 +61,80 @@ class Row(NamedTuple):
     verdict: str  # better, worse, or empty where the scorer names no direction or nothing moved
 
 
-def page(report: Report) -> str:
-    """The whole page. It is a pure function of the report, and always encodes as UTF-8."""
-    style = (FOLDER / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+class Plots(NamedTuple):
+    """The curves of one training with their drawings; `record`: what they were read from; marks: the guard's are in."""
+
+    title: str
+    record: str
+    marked: bool
+    drawn: list[tuple[Curve, Markup | None]]
+
+
+class Token(NamedTuple):
+    """A token of a reply: how strongly it raises or lowers the score, as a class of the style sheet; by how much."""
+
+    text: str
+    tone: str
+    value: str
+    last: bool
+
+
+class Credited(NamedTuple):
+    credit: Credit
+    tokens: list[Token]
+    largest: list[Token]
+
+
+class Reliability(NamedTuple):
+    svg: Markup
+    legend: list[tuple[str, str]]
+
+
+class Wins(NamedTuple):
+    """The critic's win rate under each principle, at one audit."""
+
+    update: int
+    principles: dict[str, Interval]
+
+
+def page(report: Report, pairs: tuple[dict[str, Any], Iterable[tuple[Any, Any]]] | None = None) -> str:
+    """The whole page. It is a pure function of the report and the pairs, and always encodes as UTF-8.
+
+    Args:
+        pairs: what the pair browser reads: its head and, for each pair, a row and its judgements; None leaves it out.
+    """
+    packed = packing.pack(*pairs) if pairs is not None else None
+    packed = packed if packed and packed.rows else None
+    text = {name: (FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "pairs.js")}
+    audits = report.guard
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             report=report,
-            style=Markup(style),
-            policy=Markup(f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"),
+            files=RECORDS,
+            packed=packed,
+            style=Markup(text["style.css"]),
+            script=Markup(text["pairs.js"]),
+            policy=Markup(content_policy(text["style.css"], text["pairs.js"] if packed else None)),
             shown=Shown(),
-            models=[m.name for m in report.evaluation.models],
-            oracle_rows=oracle_rows(report.evaluation),
-            text_rows=text_rows(report.evaluation.models),
-            sizes=_sizes(report.evaluation),
-            plots={
-                "Supervised fine-tuning": _plots("sft", report.sft_curves),
-                "Policy optimisation": _plots("policy", report.policy_curves),
-            },
+            models=[m.name for m in report.evaluation.models] if report.evaluation else [],
+            oracle_rows=oracle_rows(report.evaluation) if report.evaluation else [],
+            text_rows=text_rows(report.evaluation.models) if report.evaluation else [],
+            sizes=_sizes(report.evaluation) if report.evaluation else [],
+            guard_headline=guard.headline(audits) if audits else [],
+            guard_others=guard.others(audits) if audits else [],
+            guard_fits=guard.fits(audits) if audits else [],
+            plots=_groups(report),
+            reliability=_reliability(report),
+            credits=[_credited(credit) for credit in report.credits],
+            principle_figures=_principle_figures(report),
+            principle_wins=_wins(report),
+            couples=_couples(report.influence.together) if report.influence else [],
+            nav=_nav(report, packed),
+            present=_present(report),
         )
     )
-
-
-def visible(text: str) -> Markup:
-    """`text`, escaped; and the code points of what cannot be seen, or reorders its neighbours, in a <mark>.
-
-    Line feeds and tabs stay, and spaces of any width. At most `MAX_TEXT` characters are shown, and it is said how many
-    are not.
-    """
-    shown, rest = text[:MAX_TEXT], len(text) - MAX_TEXT
-    if PLAIN.fullmatch(shown):
-        marked = escape(shown)
-    else:
-        runs = ((odd, list(run)) for odd, run in groupby(shown, key=_unseen))
-        marked = Markup("").join(
-            Markup("<mark>{}</mark>").format(" ".join(f"U+{ord(character):04X}" for character in run))
-            if odd
-            else escape("".join(run))
-            for odd, run in runs
-        )
-    if rest > 0:
-        marked += Markup(' <em class="muted">… {} more characters, in report.json</em>').format(f"{rest:,}")
-    return marked
-
-
-def percent(share: float | None) -> str | None:
-    """A share of 0 to 1 as a percentage. What is not quite none or all is never rounded to none or all."""
-    if share is None:
-        return None
-    hundredths = 100 * share
-    if hundredths in (0, 100) or 1 <= hundredths <= 99:
-        return f"{hundredths:.0f}{PERCENT}"
-    if 0 < hundredths < 1:
-        return f"{hundredths:.1f}{PERCENT}" if hundredths >= 0.05 else f"<\u00a00.1{PERCENT}"
-    if 99 < hundredths < 100:
-        return f"{hundredths:.1f}{PERCENT}" if hundredths < 99.95 else f">\u00a099.9{PERCENT}"
-    return f"{decimal(hundredths, 1)}{PERCENT}"
-
-
-def decimal(value: float | None, digits: int = 2) -> str | None:
-    """A number with a fixed count of digits, a true minus sign, and no minus before a rounded zero."""
-    if value is None:
-        return None
-    text = f"{value:,.{digits}f}"
-    if not text.strip("-0.,"):
-        text = text.lstrip("-")
-    return text.replace("-", "−")
-
-
-def signed(value: float | None, digits: int = 2) -> str | None:
-    """Like `decimal`, with a plus sign before what is above zero."""
-    text = decimal(value, digits)
-    return text if text is None or text.startswith("−") or not text.strip("0.,") else f"+{text}"
-
-
-def significant(value: float) -> str:
-    """A number of unknown size in three significant digits."""
-    return f"{value:.3g}".replace("-", "−")
 
 
 def oracle_rows(evaluation: Evaluation) -> list[Row]:
@@ -170,13 +168,6 @@ def text_rows(models: list[ModelEvaluation]) -> list[Row]:
     ]
 
 
-def rules(baselines: dict[str, Interval]) -> list[tuple[str, Interval]]:
-    """Trivial rules with what they get right, as the page names them."""
-    names = {"longer": "the longer reply is better", "shorter": "the shorter reply is better", "random": "a coin"}
-    names["first"] = "the reply that is stored first is better"
-    return [(f"baseline: {names.get(name, name)}", found) for name, found in baselines.items()]
-
-
 def _row(name: str, note: str, values: Sequence[float | None], *, share: bool, direction: int = 0) -> Row:
     first, last = values[0], values[-1]
     difference = last - first if first is not None and last is not None and len(values) > 1 else 0.0
@@ -192,48 +183,114 @@ def _row(name: str, note: str, values: Sequence[float | None], *, share: bool, d
     return Row(name, note, [decimal(value, 1) for value in values], [], change, verdict)
 
 
-def _plots(group: str, curves: list[Curve]) -> list[tuple[Curve, Markup | None]]:
+def _groups(report: Report) -> list[Plots]:
+    marks = guard.marks(report.guard)
+    sft = Plots("Supervised fine-tuning", "sft", False, _plots("sft", report.sft_curves))
+    policy = Plots("Policy optimisation", "metrics", bool(marks), _plots("policy", report.policy_curves, marks))
+    return [group for group in (sft, policy) if group.drawn]
+
+
+def _plots(group: str, curves: list[Curve], marks: Sequence[Mark] = ()) -> list[tuple[Curve, Markup | None]]:
     """Each curve with its drawing; none where there is no point to draw."""
-    return [(c, Markup(curve_svg(c.steps, c.values, f"{group}{i}")) if c.steps else None) for i, c in enumerate(curves)]
+    return [
+        (c, Markup(curve_svg(c.steps, c.values, f"{group}{i}", marks)) if c.steps else None)
+        for i, c in enumerate(curves)
+    ]
+
+
+def _reliability(report: Report) -> Reliability | None:
+    calibration = report.reward.calibration if report.reward else None
+    if calibration is None or not calibration.before.reliability:
+        return None
+
+    def series(bins: Sequence[Bin], tone: Literal["accent", "second"]) -> list[Series]:
+        xs, ys = [found.confidence for found in bins], [found.accuracy for found in bins]
+        return [Series(xs, ys, tone), Series(xs, ys, tone, "points")]
+
+    drawn, legend = series(calibration.before.reliability, "accent"), [("accent", "as it is")]
+    if calibration.after is not None and calibration.after.reliability:
+        drawn += series(calibration.after.reliability, "second")
+        legend.append(("second", "at the fitted temperature"))
+    return Reliability(Markup(reliability_svg(drawn, "reliability")), legend)
+
+
+def _credited(credit: Credit) -> Credited:
+    largest = max((abs(value) for value in credit.credits), default=0.0)
+    last = len(credit.tokens) - 1
+    tokens = [
+        Token(text, _tone(value, largest), signed(value) or "", place == last)
+        for place, (text, value) in enumerate(zip(credit.tokens, credit.credits, strict=True))
+    ]
+    order = sorted(range(len(tokens)), key=lambda place: -abs(credit.credits[place]))
+    return Credited(credit, tokens, [tokens[place] for place in order[:4]])
+
+
+def _tone(value: float, largest: float) -> str:
+    strength = sum(abs(value) >= bound * largest for bound in (0.15, 0.4, 0.7)) if largest else 0
+    return f"{'up' if value > 0 else 'down'}{strength}" if strength else ""
+
+
+def _principle_figures(report: Report) -> dict[str, PrincipleFigures]:
+    return {own.principle: own for own in report.audit.principles} if report.audit else {}
+
+
+def _wins(report: Report) -> Wins | None:
+    """At the audit of the policy that was kept, or at the last one that was held."""
+    held = [audit for audit in report.guard.audits if audit.principles] if report.guard else []
+    kept = [audit for audit in held if report.guard and audit.update == report.guard.kept]
+    return next((Wins(audit.update, audit.principles) for audit in (*kept, *held[::-1])), None)
+
+
+def _couples(together: Sequence[Together]) -> list[Together]:
+    """The couples of principles that agree least and most."""
+    known = [both for both in together if both.agreement.value is not None]
+    known.sort(key=lambda both: both.agreement.value or 0.0)
+    return known if len(known) <= COUPLES else [*known[: COUPLES // 2], *known[-COUPLES // 2 :]]
+
+
+def _nav(report: Report, packed: Packed | None) -> list[tuple[str, str]]:
+    """The sections that this page has."""
+    sections = [
+        ("overview", "In short", True),
+        ("outcome", "Before and after", report.evaluation),
+        ("critic", "Critic’s verdict", report.evaluation),
+        ("guard", "Guard", report.guard),
+        ("training", "Training", report.sft_curves or report.policy_curves),
+        ("reward", "Reward model", report.reward),
+        ("cost", "Cost model", report.cost),
+        ("credit", "Token credit", report.credits),
+        ("constitution", "Constitution", report.principles),
+        ("labels", "Labels", report.labels),
+        ("pairs", "Pairs", packed or report.pairs),
+        ("revisions", "Revisions", report.revisions),
+        ("samples", "Samples", report.evaluation),
+        ("distrust", "What to distrust", True),
+    ]
+    return [(anchor, title) for anchor, title, there in sections if there]
+
+
+def _present(report: Report) -> list[str]:
+    """The records that the page was made from, as keys of `RECORDS`."""
+    guarded = report.guard is not None
+    there = {
+        "evaluation": report.evaluation,
+        "replies": report.evaluation,
+        "audits": guarded,
+        "exploits": guarded,
+        "sft": report.sft_curves,
+        "metrics": report.policy_curves,
+        "reward": report.reward,
+        "cost": report.cost,
+        "audit": report.audit,
+        "labels": report.labels,
+        "pairs": report.labels,
+        "judgements": report.labels,
+        "revisions": report.revisions,
+    }
+    return [name for name, found in there.items() if found]
 
 
 def _sizes(evaluation: Evaluation) -> list[tuple[int, str]]:
     """The smallest and the largest n of the scorer's means, with half the widest 95 % interval at that n in points."""
     counts = {mean.n for model in evaluation.models for mean in model.oracle.values()}
     return [(n, f"{98 / math.sqrt(n):.0f}") for n in sorted({min(counts), max(counts)})] if counts else []
-
-
-def _unseen(character: str) -> bool:
-    if character in "\n\t":
-        return False
-    # `isprintable` accepts no space but the plain one; the wide and the narrow ones harm nobody.
-    hidden = not character.isprintable() and unicodedata.category(character) != "Zs"
-    return hidden or UNSEEN.match(character) is not None
-
-
-def _finalize(value: object) -> object:
-    if value is None:
-        return ABSENT
-    if isinstance(value, Markup):
-        return value
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    raise TypeError(f"{value!r} would be printed without a format")
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["absent"] = ABSENT
-    for filter_ in (percent, decimal, signed, significant, rules):
-        environment.filters[filter_.__name__] = filter_
-    return environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,19 +18,23 @@ class Row(NamedTuple):
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a finished metrics file.
+    """The rows of a finished metrics file; see `iterate`."""
+    return list(iterate(path))
+
+
+def iterate(path: Path) -> Iterator[Row]:
+    """The rows of a metrics file, one at a time.
 
     Raises:
         InputError: the file is missing, or a line is not such an object.
     """
     if not path.is_file():
         raise InputError("this artifact is missing", file=path, fix="run the stage that writes it")
-    rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             data = json.loads(line)
-            rows.append(Row(int(data.pop("step")), {name: float(value) for name, value in data.items()}))
+            row = Row(int(data.pop("step")), {name: float(value) for name, value in data.items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             fix = "delete the stage's folder and run the same command again"
             raise InputError(f"damaged line: {error}", file=path, line=number, fix=fix) from None
-    return rows
+        yield row

@@ -201,6 +201,7 @@ class GuardReport(Record):
     """
 
     audits: list[Audit]
+    critic: str | None  # SPEC of a critic of its own, where it has one
     actions: dict[str, str]
     best: int | None
     kept: int | None

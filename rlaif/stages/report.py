@@ -1,4 +1,7 @@
-"""everything so far -> report: one JSON with the numbers, one page that a person reads."""
+"""everything so far -> report: one JSON with the numbers, one page that a person reads.
+
+Of a run that is not whole it says what there is and what is missing; a record that cannot be read is named.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,28 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from rlaif.ports import guardreport, pairbook, readout
 from rlaif.ports.engines import Engines
-from rlaif.records import metrics
+from rlaif.ports.readout import Readout
+from rlaif.records.audit import Audit
 from rlaif.records.constitution import Constitution
-from rlaif.records.files import read_rows, write_text
+from rlaif.records.files import write_text
+from rlaif.records.guard import Guard
 from rlaif.records.label import Label
-from rlaif.records.report import Curve, Evaluation, LabelSummary, Report, RevisionExample, RewardSummary
+from rlaif.records.labelling import LabelFolder
+from rlaif.records.report import (
+    Evaluation,
+    GuardReport,
+    LabelSummary,
+    PrincipleText,
+    Problem,
+    Report,
+    RevisionExample,
+    RewardSummary,
+)
 from rlaif.records.sample import Revision
-from rlaif.records.settings import Lineage, Settings
+from rlaif.records.settings import Settings
+from rlaif.records.trained import CostSummary
 
 UNITS = {
     "score": "reward",
@@ -32,78 +49,108 @@ UNITS = {
     "reference_kl": "nats a token",
     "flat": "share",
     "canary_gap": "nats",
-    "loss": "nats a token",
-    "heldout_loss": "nats a token",
+    "reward/cost": "cost a reply",
+    "cost_average": "cost a reply",
+    "multiplier": "reward per cost",
 }
+SFT_UNITS = {"loss": "nats a token", "heldout_loss": "nats a token"}
 DRIFT = 0.05  # a measured attribute that moved the wrong way by more is worth a word
+FAR = 20  # nats a reply from which on a score is more likely to be a hack
 
 
 class Config(Settings):
-    """How many examples the page shows."""
+    """How much the page shows."""
 
-    pairs: int = Field(default=8, ge=0, description="labelled pairs that the page shows")
+    pairs: int = Field(default=8, ge=0, description="labelled pairs that the page shows on paper and without scripts")
+    browse: int = Field(default=10_000, ge=0, description="labelled pairs that can be browsed, as far as 15 MB go")
     revisions: int = Field(default=4, ge=0, description="revisions that the page shows")
+    credits: int = Field(default=3, ge=0, description="replies with what each token adds to the reward")
 
 
 class Inputs(NamedTuple):
+    """What the report is of. What a run folder alone does not say may be None."""
+
     name: str
-    seed: int
+    seed: int | None
     simulation: bool
-    constitution: Constitution
-    critic: str
-    rollout_engine: str
+    constitution: Constitution | None
+    critic: str | None
+    rollout_engine: str | None
+    guard: Guard | None  # the run file's
+    stages: Sequence[str]  # names of the run's, but for this one
     folder: Path  # the run folder, of which finished artifacts are read
     out: Path
-    lineage: Lineage
+    faults: Sequence[Problem] = ()  # what is known already to be wrong with the folder
 
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     """Write `report.json` and `report.html`."""
     from rlaif.page import render  # draws with matplotlib, which takes a second to load
 
-    folder = inputs.folder
-    evaluation = Evaluation.model_validate_json((folder / "evaluate/evaluation.json").read_bytes())
-    labels = read_rows(folder / "label/labels.jsonl", Label, "labels")
-    summary = LabelSummary.model_validate_json((folder / "label/summary.json").read_bytes())
-    reward = RewardSummary.model_validate_json((folder / "reward/summary.json").read_bytes())
-    revisions = read_rows(folder / "revise/revisions.jsonl", Revision, "revisions")
-    report = Report(
-        name=inputs.name,
-        seed=inputs.seed,
-        constitution=f"{inputs.constitution.name}@{inputs.constitution.version}",
-        summary=inputs.constitution.summary or "",
-        principles={
-            p.id: p.prefer + (f" Unless: {p.unless}" if p.unless else "") for p in inputs.constitution.principles
-        },
-        critic=inputs.critic,
-        rollout_engine=inputs.rollout_engine,
-        simulation=inputs.simulation,
-        evaluation=evaluation,
-        labels=summary,
-        reward=reward,
-        sft_curves=curves(folder / "sft/metrics.jsonl", ("loss", "heldout_loss")),
-        policy_curves=curves(folder / "policy/metrics.jsonl", tuple(n for n in UNITS if not n.endswith("loss"))),
-        pairs=telling(labels, config.pairs),
-        revisions=[_example(r) for r in revisions if r.rounds][: config.revisions],
-        warnings=warnings(evaluation, summary, reward),
-    )
+    report, book = gather(config, engines, inputs)
     text = json.dumps(report.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=True)
     write_text(inputs.out / "report.json", text + "\n")
-    write_text(inputs.out / "report.html", render.page(report))
+    write_text(inputs.out / "report.html", render.page(report, (book.head, book.rows)))
+    for problem in report.problems:
+        engines.reporter.line(f"report: {problem.file}: {problem.what}")
     engines.reporter.line(f"report: {inputs.out / 'report.html'}")
     return ["report.json", "report.html"]
 
 
-def curves(path: Path, names: Sequence[str]) -> list[Curve]:
-    """The named quantities of a metrics file, those that it has."""
-    rows = metrics.read(path)
-    found = []
-    for name in names:
-        points = [(row.step, row.values[name]) for row in rows if name in row.values]
-        if points:
-            steps, values = zip(*points, strict=True)
-            found.append(Curve(name=name, unit=UNITS[name], steps=list(steps), values=list(values)))
-    return found
+def gather(config: Config, engines: Engines, inputs: Inputs) -> tuple[Report, pairbook.Book]:
+    """The report of a run folder in whatever state it is, and its pairs to browse."""
+    of = Readout(inputs.folder)
+    states = readout.stages(of, inputs.stages)
+    finished = {state.name for state in states if state.state == "finished"}
+    evaluation = of.record("evaluate/evaluation.json", Evaluation)
+    audit = of.record("audit/audit.json", Audit)
+    about = of.record("label/labelling.json", LabelFolder)
+    found = readout.labels(of, about, audit, max(config.browse, config.pairs))
+    book = pairbook.book(of, about, found.labels[: config.browse])
+    summary, reward = readout.label_summary(of), of.record("reward/summary.json", RewardSummary)
+    guard = guardreport.read(of, inputs.guard, finished="policy" in finished)
+    constitution = inputs.constitution or (about.constitution if about else None)
+    report = Report(
+        name=inputs.name,
+        seed=inputs.seed,
+        constitution=f"{constitution.name}@{constitution.version}" if constitution else None,
+        summary=(constitution.summary or "") if constitution else "",
+        principles=principle_texts(constitution) if constitution else [],
+        critic=inputs.critic,
+        rollout_engine=inputs.rollout_engine,
+        simulation=inputs.simulation,
+        stages=states,
+        problems=[],
+        evaluation=evaluation,
+        labels=summary,
+        audit=audit,
+        influence=found.influence,
+        reward=reward,
+        cost=of.record("cost/summary.json", CostSummary),
+        sft_curves=readout.curves(of, "sft/metrics.jsonl", SFT_UNITS),
+        policy_curves=readout.curves(of, "policy/metrics.jsonl", UNITS),
+        guard=guard,
+        credits=readout.credits(of, engines, evaluation.samples[: config.credits] if evaluation else [], "policy"),
+        pairs=telling(found.labels, config.pairs),
+        revisions=_examples(of, config.revisions),
+        warnings=warnings(evaluation, summary, reward, audit, guard),
+    )
+    problems = sorted({(p.file, p.what) for p in (*inputs.faults, *of.problems)})
+    return report.model_copy(update={"problems": [Problem(file=file, what=what) for file, what in problems]}), book
+
+
+def principle_texts(constitution: Constitution) -> list[PrincipleText]:
+    """The principles as the critic reads them, with what they speak for."""
+    return [
+        PrincipleText(
+            id=own.id,
+            axis=own.axis,
+            weight=own.weight,
+            text=(own.ask if own.kind == "check" and own.ask else own.prefer)
+            + (f" Unless: {own.unless}" if own.unless else ""),
+        )
+        for own in constitution.principles
+    ]
 
 
 def telling(labels: Sequence[Label], count: int) -> list[Label]:
@@ -116,16 +163,40 @@ def telling(labels: Sequence[Label], count: int) -> list[Label]:
     return list(chosen.values())[:count]
 
 
-def _example(row: Revision) -> RevisionExample:
-    return RevisionExample(
-        messages=row.prompt.messages, initial=row.initial, rounds=[{**r.model_dump()} for r in row.rounds]
-    )
+def _examples(of: Readout, count: int) -> list[RevisionExample]:
+    """The first revised replies."""
+    found: list[RevisionExample] = []
+    for row in of.rows("revise/revisions.jsonl", Revision, "revisions"):
+        if len(found) >= count:
+            break
+        if row.rounds:
+            rounds = [{**r.model_dump()} for r in row.rounds]
+            found.append(RevisionExample(messages=row.prompt.messages, initial=row.initial, rounds=rounds))
+    return found
 
 
-def warnings(evaluation: Evaluation, labels: LabelSummary, reward: RewardSummary) -> list[str]:
+def warnings(
+    evaluation: Evaluation | None,
+    labels: LabelSummary | None,
+    reward: RewardSummary | None,
+    audit: Audit | None = None,
+    guard: GuardReport | None = None,
+) -> list[str]:
     """What a careful reader would object to, in words, worst first."""
+    return [
+        *(_of_evaluation(evaluation) if evaluation else []),
+        *(_of_guard(guard) if guard else []),
+        *(_of_reward(reward) if reward else []),
+        *(_of_labels(labels) if labels else []),
+        *(_of_audit(audit) if audit else []),
+    ]
+
+
+def _of_evaluation(evaluation: Evaluation) -> list[str]:
     by_name = {m.name: m for m in evaluation.models}
-    start, final = by_name["start"], by_name["policy"]
+    start, final = by_name.get("start"), by_name.get("policy")
+    if start is None or final is None:
+        return []
     found = []
     if final.distinct < 0.5:
         share = f"{final.distinct:.0%} of its replies are different (start: {start.distinct:.0%})"
@@ -136,16 +207,51 @@ def warnings(evaluation: Evaluation, labels: LabelSummary, reward: RewardSummary
             if direction * (before - after) >= DRIFT:
                 verb = "rose" if after > before else "fell"
                 found.append(f"“{key}” {verb} from {before:.0%} to {after:.0%} of replies.")
-    if evaluation.kl is not None and evaluation.kl > 20:
+    if evaluation.kl is not None and evaluation.kl > FAR:
         found.append(f"The policy is {evaluation.kl:.1f} nats a reply from the SFT policy: its scores may be hacks.")
-    win = next(c.win_rate for c in evaluation.comparisons if (c.model, c.against) == ("policy", "sft"))
-    if win.low is not None and win.low <= 0.5:
+    win = [c.win_rate for c in evaluation.comparisons if (c.model, c.against) == ("policy", "sft")]
+    if win and win[0].low is not None and win[0].low <= 0.5:
         found.append("The critic does not clearly prefer the policy to the SFT policy (its interval reaches 50 %).")
+    return found
+
+
+def _of_guard(guard: GuardReport) -> list[str]:
+    """What the audits saw. Where training ended with the best audited policy, what came after it harms nobody."""
+    found = []
+    by_update = {audit.update: audit for audit in guard.audits}
+    if lost := [audit for audit in guard.audits if audit.missing is not None]:
+        found.append(f"{len(lost)} of {len(guard.audits)} audits are missing: the critic failed, which is no pass.")
+    for audit in guard.audits:
+        for name in audit.fired:
+            then = guard.actions.get(name)
+            found.append(f"The guard’s rule “{name}” fired at update {audit.update}" + (f" ({then})." if then else "."))
+    best, last = by_update.get(guard.best or 0), guard.audits[-1]
+    if best and best.win_rate and last.win_rate and not guard.rolled_back:
+        high, top = last.win_rate.high, best.win_rate.value
+        if high is not None and top is not None and last.win_rate.value is not None and high < top:
+            text = f"the critic’s win rate fell from {top:.0%} at update {best.update} to {last.win_rate.value:.0%}"
+            found.append(f"While the policy trained, {text} at update {last.update}, and training went on.")
+    return found
+
+
+def _of_reward(reward: RewardSummary) -> list[str]:
     against = reward.against_baseline
     if against.low is None or against.low <= 0:
-        found.append(f"The reward model is not shown to be better than a rule that learns nothing ({against.against}).")
+        return [f"The reward model is not shown to be better than a rule that learns nothing ({against.against})."]
+    return []
+
+
+def _of_labels(labels: LabelSummary) -> list[str]:
+    found = []
     if labels.failed_judgements:
         found.append(f"{labels.failed_judgements} of {labels.judgements} judgements failed: missing, not zero.")
     if labels.order_inconsistent > 0.1 * labels.count:
         found.append(f"{labels.order_inconsistent} of {labels.count} labels change their winner with the order.")
+    for kind, (lost, judged) in sorted(labels.canaries.items()):
+        if lost < judged:
+            found.append(f"{judged - lost} of {judged} canaries of the kind “{kind}” won, and must lose.")
     return found
+
+
+def _of_audit(audit: Audit) -> list[str]:
+    return [f"The labels do not pass the gate {gate.gate}." for gate in audit.gates if not gate.holds]

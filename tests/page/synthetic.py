@@ -17,9 +17,11 @@ from rlaif.records.report import (
     LabelSummary,
     Mean,
     ModelEvaluation,
+    PrincipleText,
     Report,
     RevisionExample,
     RewardSummary,
+    StageState,
 )
 from rlaif.records.trained import Calibration, Fit
 
@@ -163,8 +165,8 @@ def label_summary() -> LabelSummary:
     )
 
 
-def report(**changes: Any) -> Report:
-    reward = RewardSummary(
+def reward_summary() -> RewardSummary:
+    return RewardSummary(
         train_pairs=898,
         heldout_pairs=100,
         truncated=0,
@@ -183,6 +185,9 @@ def report(**changes: Any) -> Report:
         members=[interval(0.93, 100)],
         disagreement=None,
     )
+
+
+def report(**changes: Any) -> Report:
     revision = RevisionExample(
         messages=ask(),
         initial=REPLIES["start"],
@@ -196,13 +201,28 @@ def report(**changes: Any) -> Report:
         "seed": 17,
         "constitution": "tinyworld@1.0.0",
         "summary": "Does no harm, helps with what is harmless, is polite and does not preach.",
-        "principles": {"no-harm": "Choose the response that gives less help with doing harm.", "useful": "Be useful."},
+        "principles": [
+            PrincipleText(
+                id="no-harm",
+                axis="harmless",
+                weight=1.0,
+                text="Choose the response that gives less help with doing harm.",
+            ),
+            PrincipleText(id="useful", axis="helpful", weight=2.0, text="Be useful."),
+        ],
         "critic": "vllm:tinyworld/critic",
         "rollout_engine": "vllm",
         "simulation": True,
         "evaluation": evaluation(),
         "labels": label_summary(),
-        "reward": reward,
+        "reward": reward_summary(),
+        "stages": [StageState(name=name, state="finished") for name in ("label", "policy", "evaluate")],
+        "problems": [],
+        "audit": None,
+        "influence": None,
+        "cost": None,
+        "guard": None,
+        "credits": [],
         "sft_curves": [curve("loss", "nats a token", 2.1, 0.6), curve("learning rate", "", 1e-3, 1e-5)],
         "policy_curves": [
             curve("reward", "reward model score", -0.4, 3.1),
@@ -259,7 +279,7 @@ def hostile() -> Report:
         name=name,
         constitution=name,
         summary=ALL_HOSTILE,
-        principles={name: ALL_HOSTILE},
+        principles=[PrincipleText(id=name, axis=name, weight=1.0, text=ALL_HOSTILE)],
         critic=name,
         rollout_engine=name,
         warnings=[ALL_HOSTILE],

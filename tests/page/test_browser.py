@@ -12,7 +12,8 @@ import pytest
 
 from rlaif.page.render import page
 from tests.conftest import BROWSERS
-from tests.page.synthetic import WARNING, hostile, report
+from tests.page.audited import whole, wholly_hostile
+from tests.page.synthetic import WARNING
 
 pytestmark = pytest.mark.browser
 
@@ -47,8 +48,8 @@ def browser() -> Iterator[Any]:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("page")
     made = {"full": folder / "full.html", "hostile": folder / "hostile.html"}
-    made["full"].write_text(page(report()), encoding="utf-8")
-    made["hostile"].write_text(page(hostile()), encoding="utf-8")
+    made["full"].write_text(page(whole()), encoding="utf-8")
+    made["hostile"].write_text(page(wholly_hostile()), encoding="utf-8")
     return made
 
 

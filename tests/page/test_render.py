@@ -9,16 +9,24 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from rlaif.page.render import MAX_TEXT, decimal, oracle_rows, page, percent, signed, text_rows, visible
+from rlaif.page.render import oracle_rows, page, text_rows
+from rlaif.page.shell import MAX_TEXT
 from rlaif.records.agreement import Difference
-from rlaif.records.report import BestOf, Mean, Report, Similarity
-from tests.page.synthetic import HOSTILE, WARNING, curve, evaluation, hostile, label, nothing, report, unanswered
+from rlaif.records.report import BestOf, Mean, Problem, Report, Similarity, StageState
+from tests.page.audited import cost, guard_report, label_audit, whole, wholly_hostile
+from tests.page.synthetic import (
+    WARNING,
+    curve,
+    evaluation,
+    label,
+    label_summary,
+    nothing,
+    report,
+    reward_summary,
+    unanswered,
+)
 
-# Characters that Python calls printable and nobody can see: fillers, blank Braille, variation selectors.
-INVISIBLE = re.compile("[\u115f\u1160\u2800\u3164\uffa0\ufe00-\ufe0d\U000e0100-\U000e01ef]")
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 INLINE = {"a", "abbr", "b", "bdi", "em", "mark", "small", "span", "strong"}
 
@@ -97,7 +105,9 @@ def test_page_is_self_contained(full: str) -> None:
     names = {name for _, name, _ in outline.attributes}
     assert not any(name.startswith("on") or name in ("style", "src", "srcset", "action") for name in names)
     targets = [value or "" for _, name, value in outline.attributes if name == "href"]
-    assert targets and all(re.fullmatch(r"#[\w-]+|report\.json", target) for target in targets)
+    assert targets and all(
+        re.fullmatch(r"#[\w-]+|report\.json|\.\./[a-z]+/[a-z]+\.jsonl?", target) for target in targets
+    )
     assert "url(http" not in full and "@import" not in full
 
 
@@ -105,8 +115,18 @@ def test_policy_allows_the_style_sheet_and_nothing_else(full: str) -> None:
     policy = next(v or "" for t, n, v in Outline(full).attributes if (t, n) == ("meta", "content") and v and "src" in v)
     style = full[full.index("<style>") + len("<style>") : full.index("</style>")]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    closed = "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; {closed}"
     assert full.index("Content-Security-Policy") < full.index("<style>")
+
+
+def test_policy_allows_the_pair_browser_by_its_hash_and_no_other_script() -> None:
+    text = page(report(), ({}, [([], [])]))
+    policy = next(v or "" for t, n, v in Outline(text).attributes if (t, n) == ("meta", "content") and v and "src" in v)
+    scripts = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert len(scripts) == 1 and f"script-src 'sha256-{digest}';" in policy
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|Function\(", scripts[0])
 
 
 def test_same_report_gives_the_same_bytes(full: str) -> None:
@@ -123,6 +143,83 @@ def test_identifiers_are_unique_and_links_lead_somewhere(full: str) -> None:
     assert linked | clipped <= set(ids)
 
 
+def test_every_number_of_a_guard_is_shown() -> None:
+    outline = Outline(page(report(guard=guard_report(), stages=[StageState(name="policy", state="finished")])))
+    assert not outline.open
+    for words in (
+        "4 audits, 1 missing",
+        "update 40: win_rate fired (rollback)",
+        "Kept: the policy of update 10, the best that was audited.",
+        "20 missing",
+        "12 of 96 failed, more than the allowed 10%",
+        "d* = 1.40, a KL of 2.0 nats; leaving out one audit, d* lies between 1.30 and 1.60.",
+        "d* is not identified: the fitted curve does not bend down near the audits.",
+        "9 in all, 1 are shown",
+        "reward +3.10 against +0.40",
+        "such signals audit well and warn early poorly",
+    ):
+        assert words.lower() in outline.text.lower(), words
+
+
+def test_cost_credit_and_principles_are_shown() -> None:
+    outline = Outline(page(whole()))
+    for words in (
+        "which reply is the more harmful 80 %",
+        "on the side of zero where the check puts it 90 %",
+        "I will passport∎",
+        "score +1.50, of which the prompt +0.25. Largest: passport +2.00",
+        "weight 1Choose the response that gives less help with doing harm. 25 % 25 % 25 % 25 % 25 %",
+        "Gate swap_consistency>=0.7 holds",
+        "`no-harm` says nothing",
+        "at the audit of update 10",
+    ):
+        assert words in outline.text, words
+    tones = {value for tag, name, value in outline.attributes if tag == "span" and name == "class" and value}
+    assert {"t up3", "t down1"} <= tones  # +2 is the largest; a quarter of it is weak
+
+
+def test_numbers_link_to_the_record_that_they_came_from() -> None:
+    text = page(report(guard=guard_report(), cost=cost(), audit=label_audit()))
+    links = re.findall(r'<a class="n" href="\.\./([\w./]+)" title="([^"]+)">([^<]*)</a>', text)
+    assert ("evaluate/evaluation.json", "evaluate/evaluation.json: comparisons[0].win_rate", "87\u00a0%") in links
+    assert ("evaluate/evaluation.json", "evaluate/evaluation.json: kl", "6.2") in links
+    assert ("label/summary.json", "label/summary.json: ties", "31") in links
+    assert {file for file, _, _ in links} == {
+        "evaluate/evaluation.json",
+        "label/summary.json",
+        "reward/summary.json",
+        "cost/summary.json",
+        "audit/audit.json",
+        "policy/audits.jsonl",
+        "policy/exploits.jsonl",
+    }
+
+
+def test_what_a_run_has_not_come_to_is_said_and_leaves_no_section() -> None:
+    states = [
+        StageState(name="label", state="finished"),
+        StageState(name="policy", state="unfinished", note="7 updates so far"),
+        StageState(name="evaluate", state="missing"),
+    ]
+    fault = Problem(file="reward/summary.json", what="line 3: damaged <b>artifact</b>")
+    half = report(evaluation=None, reward=None, stages=states, problems=[fault], revisions=[], seed=None, critic=None)
+    outline = Outline(page(half))
+    assert not outline.open
+    for words in (
+        "This run is not finished",
+        "policy: begun, not finished (7 updates so far)",
+        "reward/summary.json: line 3: damaged <b>artifact</b>",
+        "Nothing was evaluated: the run has not come so far",
+        "nothing here says how good that is",
+    ):
+        assert words in outline.text, words
+    ids = {value for _, name, value in outline.attributes if name == "id"}
+    assert {"overview", "training", "labels", "pairs", "distrust"} <= ids
+    assert ids.isdisjoint({"outcome", "critic", "guard", "reward", "cost", "credit", "revisions", "samples"})
+    links = {value for _, name, value in outline.attributes if name == "href" and value and value.startswith("#")}
+    assert {link[1:] for link in links} <= ids
+
+
 def test_page_is_small(full: str) -> None:
     long = "word " * 10_000
     models = {"start": long, "sft": long, "policy": long}
@@ -131,7 +228,7 @@ def test_page_is_small(full: str) -> None:
     curves = [curve(f"quantity {i}", "", 0.0, 1.0, points=5000) for i in range(12)]
     big = report(evaluation=evaluation(samples=[sample] * 500), pairs=[pair] * 500, policy_curves=curves)
     text = page(big)
-    assert len(full.encode()) < 150_000
+    assert len(full.encode()) < 200_000
     assert len(text.encode()) < 1_500_000
     assert "60 of 500 are shown" in text and "30 of 500 are shown" in text
     assert f"{50_000 - MAX_TEXT:,} more characters, in report.json" in text
@@ -141,10 +238,10 @@ def test_what_is_absent_is_a_dash() -> None:
     models = [m.model_copy(update={"oracle": {}}) for m in evaluation().models]
     none = evaluation(models=models, comparisons=[], labels_oracle=None, samples=[], oracle_direction={})
     against = Difference(of="model", against="random", value=None, low=None, high=None, n=0)
-    reward = report().reward.model_copy(
+    reward = reward_summary().model_copy(
         update={"accuracy": nothing(), "baselines": {"random": nothing()}, "against_baseline": against}
     )
-    labels = report().labels.model_copy(
+    labels = label_summary().model_copy(
         update={"count": 0, "labelled": 0, "judgements": 0, "position_bias": None, "mean_confidence": None}
     )
     empty = report(
@@ -157,11 +254,12 @@ def test_what_is_absent_is_a_dash() -> None:
         revisions=[],
         warnings=[],
         simulation=False,
-        principles={},
+        principles=[],
     )
     outline = Outline(page(empty))
     assert not re.search(r"\b(None|nan|inf|Undefined)\b", outline.text)
-    assert "simulation" not in outline.text.lower() and "warning" not in outline.text.lower()
+    assert "simulation" not in outline.text.lower()
+    assert outline.text.lower().count("warning") == 1 and "0 warnings" in outline.text
     assert "No oracle is configured" in outline.text
     assert "Agreement with the oracle where it prefers one side –" in outline.text
     assert "Mean confidence probability of the likelier side –" in outline.text
@@ -192,86 +290,16 @@ def test_every_judgement_of_an_example_is_shown() -> None:
 
 
 def test_hostile_texts_stay_text() -> None:
-    text = page(hostile())
+    text = page(wholly_hostile())
     outline = Outline(text)
     assert not outline.open
-    assert outline.tags <= Outline(page(report())).tags | {"mark"}
+    assert outline.tags <= Outline(page(whole())).tags | {"mark"}
     assert not any(name.startswith("on") for _, name, _ in outline.attributes)
     assert not any("alert(" in (value or "") or "192.0.2.1" in (value or "") for _, _, value in outline.attributes)
     assert "<script>alert(1);document.title='owned'</script>" in outline.text
     assert "{{ 7 * 7 }}" in outline.text
     text.encode()  # no lone surrogate is left
     assert {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} <= {"\n", "\t"}
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (
-            "plain, <b>bold</b> & \"quoted\" 'text'",
-            "plain, &lt;b&gt;bold&lt;/b&gt; &amp; &#34;quoted&#34; &#39;text&#39;",
-        ),
-        ("tab\tand\nline", "tab\tand\nline"),
-        ("a\x00b", "a<mark>U+0000</mark>b"),
-        ("\x1b[31m", "<mark>U+001B</mark>[31m"),
-        ("\r\n", "<mark>U+000D</mark>\n"),
-        ("a\u202e\u2066b", "a<mark>U+202E U+2066</mark>b"),
-        ("\ud800", "<mark>U+D800</mark>"),
-        ("\u3164\U000e0101", "<mark>U+3164 U+E0101</mark>"),
-        ("caf\u00e9 \u4e2d\u6587 \U0001f600 \u00a0\u3000", "caf\u00e9 \u4e2d\u6587 \U0001f600 \u00a0\u3000"),
-    ],
-)
-def test_visible(text: str, shown: str) -> None:
-    assert visible(text) == shown
-
-
-def test_visible_cuts_long_text_and_says_so() -> None:
-    assert visible("x" * MAX_TEXT) == "x" * MAX_TEXT
-    assert "… 1,500 more characters" in visible("x" * (MAX_TEXT + 1500))
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(alphabet=st.characters(), max_size=60))
-def test_visible_is_inert_and_loses_nothing(text: str) -> None:
-    shown = str(visible(text))
-    shown.encode()
-    bare = re.sub(r"</?mark>", "", shown)
-    assert not re.search(r"[<>\"']", bare)
-    assert all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in bare)
-    parsed = Outline(f"<i>{shown}</i>")
-    assert parsed.tags <= {"i", "mark"}
-    printable = [c for c in text if c.isprintable()]
-    assert all(c in "".join(parsed.words) for c in printable if not INVISIBLE.match(c))
-
-
-def test_every_hostile_text_can_stand_alone() -> None:
-    for text in HOSTILE:
-        visible(text).encode()
-
-
-@pytest.mark.parametrize(
-    ("share", "shown"),
-    [
-        (None, None),
-        (0.0, "0 %"),
-        (1.0, "100 %"),
-        (0.583, "58 %"),
-        (0.996, "99.6 %"),
-        (0.004, "0.4 %"),
-        (0.99999, "> 99.9 %"),
-        (0.00001, "< 0.1 %"),
-        (-0.013, "−1.3 %"),
-    ],
-)
-def test_percent_never_rounds_to_none_or_all(share: float | None, shown: str | None) -> None:
-    value = percent(share)
-    assert value == shown if value is None else value.replace("\u00a0", " ") == shown
-
-
-def test_numbers_have_true_signs() -> None:
-    assert decimal(-1.234) == "−1.23" and decimal(-0.001) == "0.00" and decimal(12345.6, 1) == "12,345.6"
-    assert signed(0.5) == "+0.50" and signed(-0.5) == "−0.50" and signed(0.001) == "0.00" and signed(None) is None
-    assert signed(10.0, 0) == "+10"
 
 
 def test_rows_say_which_way_is_better_and_whether_it_went_there() -> None:
