@@ -28,7 +28,7 @@ Meta = dict[str, Any]
 
 def pairs_of(row: Row, most: int | None, seed: int) -> Iterator[Pair]:
     """The pairs of one row: at most `most`, chosen by the seed, where it has several."""
-    data, meta = row.data, _meta(row)
+    data, meta = row.data, meta_of(row)
     if "responses" in data or "completions" in data:
         yield from _responses(row, meta, most, seed)
     elif "chosen" in data and "rejected" in data:
@@ -44,7 +44,12 @@ def pairs_of(row: Row, most: int | None, seed: int) -> Iterator[Pair]:
         raise row.fault(f"this row is no pair: it has {keys}", f"use one of: {PAIR_SHAPES}")
 
 
-def _meta(row: Row) -> Meta:
+def meta_of(row: Row) -> Meta:
+    """The row's own `meta`, with its category.
+
+    Raises:
+        InputError: it is no object.
+    """
     meta = row.data.get("meta") or {}
     if not isinstance(meta, dict):
         raise row.fault("meta must be an object", 'write {"meta": {"category": "..."}}', "meta")
