@@ -208,7 +208,7 @@ def _policy_shapes(plan: Plan) -> Any:
     return shapes, plan.seed, direct or None, guard.model_dump(exclude={"critic", "feedback"}), audited
 
 
-def _folders(plan: Plan) -> dict[str, str]:
+def model_folders(plan: Plan) -> dict[str, str]:
     last = plan._replace(round=plan.config.rounds)
     rounds = {f"round-{own.round}": str(own.at("policy/model")) for own in last.rounds[:-1]}
     own = {"sft": str(plan.folder / "sft/model"), **rounds, "policy": str(last.at("policy/model"))}
@@ -216,7 +216,7 @@ def _folders(plan: Plan) -> dict[str, str]:
 
 
 def _evaluate(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
-    folders = _folders(plan)
+    folders = model_folders(plan)
     inputs = evaluate.Inputs(
         prompts=plan.folder / "prompts/test.jsonl",
         labels=plan.folder / "label/labels.jsonl",
