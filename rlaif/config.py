@@ -1,7 +1,8 @@
 """The run file: one YAML that says everything about a run. This module is the only reader of it.
 
-Precedence: `--set` over the file over the defaults. Each section is the settings model of one stage, defined beside the
-stage; unknown keys, wrong types and settings that the chosen algorithm does not have are errors with file and line.
+Precedence: `--set` over the environment (`RLAIF_SET_POLICY__UPDATES=20`) over the file over the defaults. Each section
+is the settings model of one stage, defined beside the stage; unknown keys, wrong types and settings that the chosen
+algorithm does not have are errors with file and line.
 
 A relative path in a run file is taken from the folder of that file; where nothing is there, and in `--set`, from the
 current folder.
@@ -24,7 +25,7 @@ from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
 from rlaif.records.guard import Guard
 from rlaif.records.inputs import prompt_source
-from rlaif.records.overrides import apply
+from rlaif.records.overrides import apply, from_environment
 from rlaif.records.rewards import RewardTerm
 from rlaif.records.settings import Settings
 from rlaif.stages.audit import Config as AuditConfig
@@ -118,7 +119,7 @@ def load(path: str | Path, overrides: list[str] | None = None, *, algorithms: bo
     """
     document = strict_yaml.load(path)
     _look_beside(document.data, os.path.dirname(path))
-    for override in overrides or []:
+    for override in [*from_environment(os.environ).values(), *(overrides or [])]:
         apply(document.data, override)
     config = strict_yaml.validate(document, RunConfig)
     engine = _engine(document, config.engine, "engine", "chat")
@@ -315,9 +316,10 @@ def _check_settings(document: strict_yaml.Document, config: RunConfig) -> None:
         raise document.error(f"{what} needs a cost model", fix=fix, field=field)
     algorithm = registry.load("algorithm", config.policy.algorithm)
     settings = algorithm.Config(**config.policy.settings)
+    constitution = constitutions.load(config.constitution)
     try:
         check_batch(config.policy, settings)
-        guarding.check(config.policy.guard, config.policy.algorithm, algorithm, settings)
+        guarding.check(config.policy.guard, constitution, config.policy.algorithm, algorithm, settings)
     except InputError as error:
         raise document.error(error.problem, fix=error.fix, field=error.field or "policy") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlaif.records.agreement import Interval
 from rlaif.records.guard import Audit, Meters, Rule
 
 FACTOR = 2.0  # of `degenerate`, where a rule names none
@@ -30,15 +31,25 @@ def missing(audits: Sequence[Audit]) -> int:
     return count
 
 
-def best(audits: Sequence[Audit]) -> Audit | None:
-    """The audit with the highest win rate, the later of equals; None where none was held."""
-    known = [audit for audit in audits if value(audit) is not None]
-    return max(known, key=lambda audit: (value(audit), audit.update), default=None)
+def best(rules: Sequence[Rule], audits: Sequence[Audit]) -> Audit | None:
+    """The audit with the highest win rate, the later of equals, of those that were within the bounds of all rules; of
+    all of them where none was. None where none was held."""
+    held = [audit for audit in audits if audit.missing is None]
+    known = [(audit, held[: place + 1]) for place, audit in enumerate(held) if value(audit) is not None]
+    sound = [audit for audit, so_far in known if not any(breached(rule, so_far) for rule in rules)]
+    chosen = sound or [audit for audit, _ in known]
+    return max(chosen, key=lambda audit: (value(audit), audit.update), default=None)
 
 
-def value(audit: Audit) -> float | None:
-    """The audit's win rate, where it has one."""
-    return None if audit.win_rate is None else audit.win_rate.value
+def value(audit: Audit, principle: str | None = None) -> float | None:
+    """The audit's win rate, over all or under one principle, where it has one."""
+    found = interval(audit, principle)
+    return None if found is None else found.value
+
+
+def interval(audit: Audit, principle: str | None) -> Interval | None:
+    """The same with its bounds."""
+    return audit.win_rate if principle is None else audit.principles.get(principle)
 
 
 def breached(rule: Rule, audits: Sequence[Audit]) -> bool:
@@ -52,8 +63,9 @@ def breached(rule: Rule, audits: Sequence[Audit]) -> bool:
         return last.cost is not None and last.cost - Z * (last.cost_error or 0.0) > rule.limit
     if rule.watch == "degenerate":
         return bool(degenerate(last.policy, last.reference, rule.limit or FACTOR))
-    before = [found for audit in audits[:-1] if (found := value(audit)) is not None]
-    high = None if last.win_rate is None else last.win_rate.high
+    before = [found for audit in audits[:-1] if (found := value(audit, rule.principle)) is not None]
+    now = interval(last, rule.principle)
+    high = None if now is None else now.high
     return bool(before) and high is not None and high < max(before)
 
 

@@ -19,6 +19,7 @@ from rlaif.ports.auditing import Auditor
 from rlaif.ports.learner import PolicyLearner
 from rlaif.ports.reporter import Reporter
 from rlaif.ports.rollout import RolloutEngine
+from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.files import atomic_folder, read_rows, write_rows
 from rlaif.records.guard import Audit, Exploit, Guard, Rule
@@ -45,8 +46,8 @@ class Outcome(NamedTuple):
 QUIET = Outcome({}, [], urgent=False)
 
 
-def check(guard: Guard | None, name: str, algorithm: Algorithm, settings: Any) -> None:
-    """Make sure that a guard's rules can do what they say with an algorithm.
+def check(guard: Guard | None, constitution: Constitution, name: str, algorithm: Algorithm, settings: Any) -> None:
+    """Make sure that a guard's rules can do what they say with a constitution and an algorithm.
 
     Raises:
         InputError: one cannot.
@@ -56,6 +57,13 @@ def check(guard: Guard | None, name: str, algorithm: Algorithm, settings: Any) -
     if algorithm.SAMPLER == "reference":
         problem = f"{name} samples from the reference for ever, so that no engine holds the policy to audit"
         raise InputError(problem, fix="leave the guard out", field="policy.guard")
+    known = [principle.id for principle in constitution.principles]
+    for rule in guard.rules:
+        if rule.principle is not None and rule.principle not in known:
+            fix = f"name one of: {', '.join(known)}"
+            raise InputError(
+                f"the constitution has no principle {rule.principle!r}", fix=fix, field="policy.guard.rules"
+            )
     if any(rule.watch == "cost" for rule in guard.rules) and "cost_values" not in algorithm.NEEDS:
         problem = f"a rule watches the cost, and {name} has none"
         raise InputError(problem, fix="use ppo_lagrangian, or leave the rule out", field="policy.guard.rules")
@@ -102,7 +110,7 @@ class Guardian:
     @property
     def best(self) -> Audit | None:
         """The best audit so far."""
-        return rules.best(self.audits)
+        return rules.best(self._guard.rules, self.audits)
 
     def kept(self, audit: Audit) -> Path:
         """Where the policy of a best audit is."""
@@ -178,9 +186,12 @@ def _why(rule: Rule, audits: Sequence[Audit]) -> str:
         return f"mean cost {last.cost:.2f}"
     if rule.watch == "degenerate":
         return " and ".join(rules.degenerate(last.policy, last.reference, rule.limit or rules.FACTOR))
-    top = rules.best(audits[:-1])
-    assert top is not None and last.win_rate is not None
-    return f"win rate {rules.value(last):.2f}, at most {last.win_rate.high:.2f}, was {rules.value(top):.2f}"
+    known = [
+        own for audit in audits if (own := rules.interval(audit, rule.principle)) is not None and own.value is not None
+    ]
+    what = "win rate" if rule.principle is None else f"win rate under {rule.principle}"
+    best = max(own.value or 0.0 for own in known[:-1])
+    return f"{what} {known[-1].value:.2f}, at most {known[-1].high:.2f}, was {best:.2f}"
 
 
 def _figures(audit: Audit) -> dict[str, float]:

@@ -37,7 +37,7 @@ def read(readout: Readout, guard: Guard | None, *, finished: bool) -> GuardRepor
         return None
     exploits = list(readout.rows("policy/exploits.jsonl", Exploit, "exploits"))
     actions: dict[str, str] = {rule.name: rule.then for rule in guard.rules} if guard else {}
-    best = rules.best(audits)
+    best = rules.best(guard.rules if guard else [], audits)
     rolled_back = any(actions.get(name) == "rollback" for name in audits[-1].fired)
     last = max((row.step for row in readout.metrics("policy/metrics.jsonl")), default=None)
     ended = best.update if rolled_back and best else last

@@ -21,13 +21,15 @@ NEEDS_LIMIT = ("kl", "cost")
 class Rule(Settings):
     """A rule fires where what it watches is out of bounds in `patience` audits one after the other.
 
-    win_rate: the whole interval of the critic's win rate over the reference lies under its best value so far.
+    win_rate: the whole interval of the critic's win rate over the reference lies under its best value so far; with
+        `principle`, of the win rate under that one alone.
     kl: nats a reply from the reference, above `limit`.
     degenerate: replies repeat themselves, each other, or compress, `limit` times as much as the reference's do.
     cost: the whole interval of the mean cost lies above `limit`.
     """
 
     watch: Watched = Field(description="win_rate, kl, degenerate or cost")
+    principle: str | None = Field(default=None, description="of win_rate: under this principle alone")
     limit: float | None = Field(default=None, description="of kl: nats a reply; of cost: mean; of degenerate: a factor")
     patience: int = Field(default=2, ge=1, description="audits in a row before it fires")
     then: Action = Field(
@@ -41,12 +43,14 @@ class Rule(Settings):
             raise ValueError(f"a rule that watches {self.watch} needs a limit", "say limit: NUMBER")
         if self.watch == "win_rate" and self.limit is not None:
             raise ValueError("a rule that watches win_rate has no limit", "leave it out: the best so far is the bound")
+        if self.watch != "win_rate" and self.principle is not None:
+            raise ValueError(f"a rule that watches {self.watch} has no principle", "leave it out, or watch win_rate")
         return self
 
     @property
     def name(self) -> str:
         bound = "" if self.limit is None else f">{self.limit:g}"
-        return f"{self.watch}{bound}"
+        return f"{self.watch}{bound}" if self.principle is None else f"{self.watch}({self.principle})"
 
 
 class Guard(Settings):

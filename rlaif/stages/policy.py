@@ -108,7 +108,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     algorithm: Algorithm = registry.load("algorithm", config.algorithm)
     settings = algorithm.Config(**config.settings)
     check_batch(config, settings)
-    guarding.check(config.guard, config.algorithm, algorithm, settings)
+    guarding.check(config.guard, inputs.constitution, config.algorithm, algorithm, settings)
     prompts = read_rows(inputs.prompts, Prompt, "prompts")
     learner = _learner(config, engines, inputs, algorithm, settings)
     actor = engines.rollout(config.engine or "auto", inputs.model)

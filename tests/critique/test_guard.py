@@ -53,7 +53,7 @@ def test_a_win_rate_under_its_best_fires_beyond_its_interval_and_after_its_patie
     rates = [0.5, 0.8, 0.75, 0.65, 0.6]  # 0.75 + 0.1 and 0.65 + 0.1: only the last two lie under 0.8
     audits = [audit(10 * i, rate) for i, rate in enumerate(rates, start=1)]
     assert [names(rules, audits[:n]) for n in range(1, 6)] == [[], [], [], [], ["win_rate"]]
-    assert guard.best(audits) is audits[1]
+    assert guard.best(rules, audits) is audits[1]
 
 
 def test_a_recovery_breaks_the_row() -> None:
@@ -67,7 +67,23 @@ def test_a_missing_audit_is_no_pass() -> None:
     assert names(rules, audits) == [] and guard.missing(audits) == 1
     assert names(rules, [*audits, audit(4, 0.6)]) == ["win_rate"]  # the row goes on over it
     assert guard.missing([*audits, audit(4, None), audit(5, None)]) == 3
-    assert guard.best([audit(1, None)]) is None
+    assert guard.best([], [audit(1, None)]) is None
+
+
+def test_one_principle_is_watched_apart_and_what_broke_its_bounds_is_not_the_best() -> None:
+    """The win rate over all still rises where the one that is watched falls."""
+
+    def seen(update: int, won: float, harmless: float) -> Audit:
+        own = Interval(value=harmless, low=harmless - 0.1, high=harmless + 0.1, n=100)
+        return audit(update, won, principles={"harmless": own})
+
+    rules = [Rule(watch="win_rate", principle="harmless", patience=1)]
+    audits = [seen(1, 0.5, 0.6), seen(2, 0.6, 0.65), seen(3, 0.8, 0.5)]
+    assert [names(rules, audits[:n]) for n in (1, 2, 3)] == [[], [], ["win_rate(harmless)"]]
+    assert guard.best(rules, audits) is audits[1] and guard.best([], audits) is audits[2]
+    assert names([Rule(watch="win_rate", patience=1)], audits) == []
+    with pytest.raises(ValidationError, match="a rule that watches kl has no principle"):
+        Rule(watch="kl", limit=1.0, principle="harmless")
 
 
 def test_kl_over_its_budget() -> None:

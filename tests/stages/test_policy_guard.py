@@ -127,6 +127,10 @@ def test_a_killed_run_goes_on_with_its_audits(folder: Path, tmp_path: Path) -> N
     [
         ({"algorithm": "best_of_n", "rules": []}, "samples from the reference"),
         ({"algorithm": "rloo", "rules": [{"watch": "kl", "limit": 1, "then": "raise_kl"}]}, "that of rloo is fixed"),
+        (
+            {"algorithm": "ppo", "rules": [{"watch": "win_rate", "principle": "kind"}]},
+            "the constitution has no principle 'kind'",
+        ),
         ({"algorithm": "ppo", "rules": [{"watch": "cost", "limit": 0}]}, "watches the cost, and ppo has none"),
     ],
 )
