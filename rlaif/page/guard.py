@@ -12,13 +12,14 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from rlaif.page.charts import SIZE, WIDE, Mark, Series, Tone, drawing
+from rlaif.records.agreement import Interval
 from rlaif.records.guard import Audit, Meters
 from rlaif.records.report import GuardReport, OverOptimisation
 
 
 class Drawn(NamedTuple):
-    """A drawing with its caption, all in the page's own words. `legend`: tones and what they stand for; `field`: of the
-    record that it was drawn from."""
+    """A drawing with its caption, all in the page's own words but for a principle's name as title. `legend`: tones and
+    what they stand for; `field`: of the record that it was drawn from."""
 
     title: str
     unit: str
@@ -29,6 +30,7 @@ class Drawn(NamedTuple):
 
 
 PAIR: list[tuple[Tone, str]] = [("accent", "policy"), ("muted", "reference")]
+PRINCIPLES = 12  # that are drawn
 METERS = (
     ("tokens", "length", "tokens a reply"),
     ("distinct", "different replies", "share"),
@@ -61,10 +63,24 @@ def headline(guard: GuardReport) -> list[Drawn]:
         note = "mean reward of the replies, as the policy is paid"
         found.append(Drawn("What the policy is paid by", "reward", note, PAIR, svg, "proxy, reference_proxy"))
     if won:
-        critic = _with_interval([a.update for a in won], won, "accent")
+        critic = _with_interval([a.update for a in won], [a.win_rate for a in won if a.win_rate is not None])
         svg = Markup(drawing(critic, "guard-critic", marks=own, level=0.5, size=WIDE, span=(-0.03, 1.03)))
         note = "how often the critic prefers the policy’s reply to the reference’s, with its 95 % interval"
         found.append(Drawn("What the critic says", "win rate", note, [], svg, "win_rate"))
+    return found
+
+
+def by_principle(guard: GuardReport) -> list[Drawn]:
+    """The critic's win rate under each principle; of many principles, the first ones."""
+    names = list(dict.fromkeys(name for audit in guard.audits for name in audit.principles))[:PRINCIPLES]
+    found = []
+    for number, name in enumerate(names):
+        held = [audit for audit in guard.audits if name in audit.principles]
+        known = [(a.update, a.principles[name]) for a in held if a.principles[name].value is not None]
+        if known:
+            series = _with_interval([update for update, _ in known], [rate for _, rate in known])
+            svg = drawing(series, f"guard-principle-{number}", marks=marks(guard), level=0.5, span=(-0.03, 1.03))
+            found.append(Drawn(name, "win rate", "", [], Markup(svg), "principles"))
     return found
 
 
@@ -141,9 +157,9 @@ def _meter(field: str, whose: str) -> Callable[[Audit], float | None]:
     return value
 
 
-def _with_interval(xs: Sequence[int], audits: Sequence[Audit], tone: Tone) -> list[Series]:
-    ys, low, high = ([getattr(audit.win_rate, name) for audit in audits] for name in ("value", "low", "high"))
-    return [Series(xs, ys, tone), Series(xs, ys, tone, "points", low, high)]
+def _with_interval(xs: Sequence[int], rates: Sequence[Interval]) -> list[Series]:
+    ys, low, high = ([getattr(rate, name) for rate in rates] for name in ("value", "low", "high"))
+    return [Series(xs, ys), Series(xs, ys, "accent", "points", low, high)]
 
 
 def _cost(audits: Sequence[Audit]) -> Series:

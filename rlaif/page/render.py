@@ -123,6 +123,7 @@ def page(report: Report, pairs: tuple[dict[str, Any], Iterable[tuple[Any, Any]]]
             text_rows=text_rows(report.evaluation.models) if report.evaluation else [],
             sizes=_sizes(report.evaluation) if report.evaluation else [],
             guard_headline=guard.headline(audits) if audits else [],
+            guard_principles=guard.by_principle(audits) if audits else [],
             guard_others=guard.others(audits) if audits else [],
             guard_fits=guard.fits(audits) if audits else [],
             plots=_groups(report),
