@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rlaif.critique import guard as rules
+from rlaif.ports import registry
 from rlaif.ports.readout import Readout
 from rlaif.records.guard import Audit, Exploit, Guard
 from rlaif.records.report import GuardReport, OverOptimisation, Point
 
 if TYPE_CHECKING:
-    from rlaif.formulas import overoptimisation
+    from rlaif.formulas.overoptimisation import Curve
 
 LEAST = 4  # audits away from the start: two numbers are fitted, and one audit is left out at a time
 FITS = 0.8  # least R squared of a curve whose peak means anything
@@ -56,10 +57,6 @@ def read(readout: Readout, guard: Guard | None, *, finished: bool) -> GuardRepor
 
 def over_optimisation(of: Literal["critic", "proxy"], audits: Sequence[Audit]) -> OverOptimisation:
     """The curve through the audits: of the critic's win rate less one half, or of the proxy less the reference's."""
-    import torch
-
-    from rlaif.formulas import overoptimisation
-
     points = [
         Point(update=audit.update, d=math.sqrt(max(audit.kl, 0.0)), score=score)
         for audit in audits
@@ -70,9 +67,9 @@ def over_optimisation(of: Literal["critic", "proxy"], audits: Sequence[Audit]) -
         few = f"{len(far)} audits away from the start are too few to fit a curve to"
         return OverOptimisation(of=of, points=points, reason=few)
 
-    def fitted(some: Sequence[Point]) -> overoptimisation.Curve:
-        d_N, score_N = (torch.tensor(column) for column in zip(*((p.d, p.score) for p in some), strict=True))
-        return overoptimisation.fit(d_N, score_N, "rl")
+    def fitted(some: Sequence[Point]) -> Curve:
+        curve: Curve = registry.load("measure", "overoptimised")([p.d for p in some], [p.score for p in some])
+        return curve
 
     curve, furthest = fitted(far), max(p.d for p in far)
     others = [fitted([*far[:i], *far[i + 1 :]]).peak for i in range(len(far))]
@@ -98,9 +95,7 @@ def _score(of: str, audit: Audit) -> float | None:
     return None if audit.proxy is None or audit.reference_proxy is None else audit.proxy - audit.reference_proxy
 
 
-def _unidentified(
-    curve: overoptimisation.Curve, others: Sequence[float | None], nearest: float, furthest: float
-) -> str | None:
+def _unidentified(curve: Curve, others: Sequence[float | None], nearest: float, furthest: float) -> str | None:
     """Why these audits do not say where the curve peaks; None where they do."""
     peak = curve.peak
     if peak is None or peak > 10 * furthest:
