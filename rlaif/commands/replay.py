@@ -61,9 +61,8 @@ def replay(path: Path, folder: Path | None, reporter: Reporter, *, rerun: bool =
         raise InputError("there is no card here", file=file, fix="write one: rlaif card RUN")
     card = read_json(file, Card)
     place = folder or (file.parent.parent if file.parent.name == FOLDER else file.parent)
-    reporter.line(f"replay: {len(card.artifacts)} artifacts in {place}")
     named, unchecked = _named(card, reporter)
-    compared = [*_artifacts(card, place), *_constitution(card), *named]
+    compared = [*_artifacts(card, place, reporter), *_constitution(card), *named]
     differences = [one for one in compared if one.expected != one.found]
     differences += [Difference(name, "no such file", "a file") for name in _more(card, place)]
     if rerun:
@@ -96,12 +95,13 @@ def describe(found: Replay) -> str:
     return "\n".join(lines)
 
 
-def _artifacts(card: Card, place: Path) -> Iterator[Difference]:
-    for name, seal in card.artifacts.items():
+def _artifacts(card: Card, place: Path, reporter: Reporter) -> Iterator[Difference]:
+    for number, (name, seal) in enumerate(card.artifacts.items(), start=1):
         path = place / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise InputError(f"the card names a file outside of the run: {name!r}", fix="this is no card of rlaif")
         yield Difference(name, seal.sha256, file_digest(path) if path.is_file() else NOT_THERE)
+        reporter.progress("hashing", number, len(card.artifacts))
 
 
 def _more(card: Card, place: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -81,10 +82,20 @@ def read_bytes(path: Path, most: int) -> bytes:
         with path.open("rb") as stream:
             return stream.read(most)
     except FileNotFoundError:
-        raise InputError("there is no such file", fix="correct the path", file=path) from None
+        raise InputError("there is no such file", fix=_nearest(path) or "correct the path", file=path) from None
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         problem = f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
         raise InputError(problem, fix="correct the path or its rights", file=path) from None
+
+
+def _nearest(path: Path) -> str | None:
+    """A question about the file of the nearest name beside a path that leads nowhere."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return None
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f"did you mean {str(path.parent / near[0])!r}?" if near else None
 
 
 def canonical_json(value: Any) -> str:

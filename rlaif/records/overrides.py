@@ -1,11 +1,25 @@
-"""`--set section.key=value`: keys that the command line puts over those of a file."""
+"""`--set section.key=value`: keys that the command line puts over those of a file; and `RLAIF_SET_SECTION__KEY=value`,
+by which the environment does so before it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rlaif.records.errors import InputError
+
+PREFIX = "RLAIF_SET_"
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Overrides as `--set` takes them, by the variables that hold them, in the order of these names:
+    RLAIF_SET_POLICY__UPDATES=20 is policy.updates=20."""
+    return {
+        name: f"{name.removeprefix(PREFIX).lower().replace('__', '.')}={environment[name]}"
+        for name in sorted(environment)
+        if name.startswith(PREFIX)
+    }
 
 
 def apply(data: dict[str, Any], override: str) -> None:

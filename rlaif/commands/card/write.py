@@ -93,7 +93,7 @@ def seals(source: Source, reporter: Reporter) -> tuple[dict[str, Seal], list[str
     if source.kind == "labels":
         names = [name for name in OUTPUTS if (source.folder / name).exists()]
         missing = [name for name in OUTPUTS if name not in names]
-        return _sealed_files(source.folder, names), missing
+        return _sealed_files(source.folder, names, reporter), missing
     names, unfinished = [CONFIG], [stage for stage in stage_names(source.config) if stage not in source.manifest.stages]
     for stage, entry in source.manifest.stages.items():
         there = [name for name in entry.outputs if (source.folder / name).exists()]
@@ -106,15 +106,16 @@ def seals(source: Source, reporter: Reporter) -> tuple[dict[str, Seal], list[str
         if changed or lost:
             unfinished.append(stage)
         names += there
-    return _sealed_files(source.folder, names), unfinished
+    return _sealed_files(source.folder, names, reporter), unfinished
 
 
-def _sealed_files(folder: Path, names: list[str]) -> dict[str, Seal]:
-    return {
-        file.relative_to(folder).as_posix(): Seal(sha256=file_digest(file), size=file.stat().st_size)
-        for name in names
-        for file in files_of(folder / name)
-    }
+def _sealed_files(folder: Path, names: list[str], reporter: Reporter) -> dict[str, Seal]:
+    files = [file for name in names for file in files_of(folder / name)]
+    found = {}
+    for number, file in enumerate(files, start=1):
+        found[file.relative_to(folder).as_posix()] = Seal(sha256=file_digest(file), size=file.stat().st_size)
+        reporter.progress("hashing", number, len(files))
+    return found
 
 
 def files_of(path: Path) -> Iterator[Path]:
