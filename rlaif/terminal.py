@@ -13,6 +13,8 @@ import time
 from collections import deque
 from typing import ClassVar, TextIO
 
+from rlaif.ports.reporter import clock
+
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 RATE_SECONDS = 60.0  # the rate is that of the last minute: what was stored already goes by at once
@@ -53,8 +55,8 @@ class Terminal:
         if not self._live and not finished and now - self._said < PLAIN_INTERVAL:
             return
         rate = (done - seen[0][1]) / (now - seen[0][0]) if now > seen[0][0] else 0.0
-        pace = f"  {rate:.1f}/s  {_clock((total - done) / rate)} left" if rate and not finished else ""
-        pace = f"  in {_clock(took)}" if finished and took >= 1 else pace
+        pace = f"  {rate:.1f}/s  {clock((total - done) / rate)} left" if rate and not finished else ""
+        pace = f"  in {clock(took)}" if finished and took >= 1 else pace
         extra = "".join(f"  {name} {value}" for name, value in (counts or {}).items())
         text = clean(f"{what}: {done}/{total}{pace}{extra}")
         if self._live:
@@ -72,9 +74,3 @@ class Terminal:
         if Terminal._unfinished is not None:
             Terminal._unfinished.write("\n")
             Terminal._unfinished = None
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

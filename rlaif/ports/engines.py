@@ -13,7 +13,7 @@ from rlaif.ports.chat import ChatModel
 from rlaif.ports.processes import ALONE, Processes, launched
 from rlaif.ports.reporter import Reporter, Silent
 from rlaif.ports.rollout import RolloutEngine
-from rlaif.ports.tracker import NoTracker, Tracker
+from rlaif.ports.tracker import NoTracker, Several, Tracker
 
 
 class Engines:
@@ -22,6 +22,7 @@ class Engines:
     def __init__(self, reporter: Reporter | None = None, budget: Budget | None = None) -> None:
         self.reporter: Reporter = reporter or Silent()
         self.budget = budget  # what engines that are billed draw on
+        self.trackers: list[str] = []  # beside the metrics file
         self._chat: dict[str, ChatModel] = {}
         self._rollouts: list[RolloutEngine] = []
 
@@ -70,12 +71,11 @@ class Engines:
         return learner(**options)
 
     def tracker(self, folder: Path, keep_until: int = 0) -> Tracker:
-        """The metrics file of a stage, with what an earlier attempt wrote after step `keep_until` removed. The main
-        process writes it."""
+        """The metrics file of a stage, with what an earlier attempt wrote after step `keep_until` removed; and where
+        else `trackers` says. The main process writes it."""
         if self.processes.rank > 0:
             return NoTracker()
-        tracker: Tracker = registry.load("tracker", "jsonl")(folder, keep_until=keep_until)
-        return tracker
+        return Several([registry.load("tracker", n)(folder, keep_until=keep_until) for n in ("jsonl", *self.trackers)])
 
     def release(self, spec: str) -> None:
         """Close one chat model, to give its memory back before the next one loads."""

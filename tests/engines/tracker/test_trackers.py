@@ -7,6 +7,7 @@ import pytest
 
 from rlaif.engines.tracker.jsonl import JsonlTracker
 from rlaif.engines.tracker.tensorboard import TensorboardTracker
+from rlaif.ports.engines import Engines
 from rlaif.ports.tracker import Tracker
 from rlaif.records import metrics
 from rlaif.records.errors import InputError, RunHalted
@@ -91,3 +92,15 @@ def test_tensorboard_shows_each_step_of_a_resumed_run_once(tmp_path: Path) -> No
     seen = accumulators.EventAccumulator(str(tmp_path / "tensorboard"))
     seen.Reload()
     assert [(event.step, event.value) for event in seen.Scalars("kl")] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0)]
+
+
+def test_a_run_that_asks_for_tensorboard_writes_both(tmp_path: Path) -> None:
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    engines = Engines()
+    engines.trackers = ["tensorboard"]
+    with engines.tracker(tmp_path) as tracker:
+        tracker.log(1, {"guard/win_rate": 0.5})
+    seen = accumulators.EventAccumulator(str(tmp_path / "tensorboard"))
+    seen.Reload()
+    assert [(event.step, event.value) for event in seen.Scalars("guard/win_rate")] == [(1, 0.5)]
+    assert steps(tmp_path) == [1]
