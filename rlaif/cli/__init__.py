@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rlaif import __version__
-from rlaif.cli import audit, card, constitution, critic, instruments, labels, project, run, tinyworld
+from rlaif.cli import audit, card, constitution, critic, instruments, labels, machine, project, run, tinyworld
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.terminal import Terminal
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(project.app)
 app.add_typer(run.app)
+app.add_typer(machine.app)
 app.add_typer(card.app)
 app.add_typer(labels.app)
 app.add_typer(audit.app, name="labels")

