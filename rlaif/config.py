@@ -35,6 +35,7 @@ from rlaif.stages.label import Config as LabelConfig
 from rlaif.stages.policy import Config as PolicyConfig
 from rlaif.stages.policy import check_batch
 from rlaif.stages.prompts import Config as PromptsConfig
+from rlaif.stages.redteam import Config as RedteamConfig
 from rlaif.stages.report import Config as ReportConfig
 from rlaif.stages.revise import Config as ReviseConfig
 from rlaif.stages.reward import Config as RewardConfig
@@ -68,6 +69,9 @@ class RunConfig(Settings):
     rounds: int = Field(
         default=1, ge=1, description="of pairs, labels, reward and policy; each starts from the policy before it"
     )
+    redteam: RedteamConfig | None = Field(
+        default=None, description="before every round but the first, prompts that the policy is weak at; none if absent"
+    )
     tracker: Literal["tensorboard"] | None = Field(
         default=None, description="where training metrics go beside metrics.jsonl; TensorBoard needs its extra"
     )
@@ -97,8 +101,10 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _feedback_needs_a_round(self) -> RunConfig:
+    def _later_rounds_exist(self) -> RunConfig:
         guard = self.policy.guard
+        if self.redteam is not None and self.rounds == 1:
+            raise ValueError("redteam attacks before later rounds, and there is one", "say rounds: 2 or more")
         if guard is not None and guard.feedback and self.rounds == 1:
             problem = "policy.guard.feedback teaches the next round's reward model, and there is one round"
             raise ValueError(problem, "say rounds: 2 or more, or leave feedback out")
@@ -146,6 +152,7 @@ def load(path: str | Path, overrides: list[str] | None = None, *, algorithms: bo
                     "guard": _guard(document, config.policy.guard),
                 }
             ),
+            "redteam": _redteam(document, config.redteam),
         }
     )
     _check_names(document, with_engines)
@@ -216,6 +223,12 @@ def _guard(document: strict_yaml.Document, guard: Guard | None) -> Guard | None:
     return guard.model_copy(update={"critic": _spec(document, guard.critic, "policy.guard.critic")})
 
 
+def _redteam(document: strict_yaml.Document, redteam: RedteamConfig | None) -> RedteamConfig | None:
+    if redteam is None:
+        return None
+    return redteam.model_copy(update={"attacker": _spec(document, redteam.attacker, "redteam.attacker")})
+
+
 def _engine(document: strict_yaml.Document, name: str, field: str, kind: str) -> str:
     try:
         resolved = ("vllm" if registry.installed("vllm") else "hf") if name == "auto" else name
@@ -264,6 +277,7 @@ def _look_beside(data: dict[str, Any], folder: str) -> None:
         (spec, "label", "critic_weights"),
         (spec, "policy.rewards", "critic"),
         (spec, "policy.guard", "critic"),
+        (spec, "redteam", "attacker"),
         (source, "label", "sources"),
         (path, "audit", "gold"),
     )

@@ -52,6 +52,12 @@ class Plan(NamedTuple):
         """The model that the round starts from: the SFT model, or the policy of the round before."""
         return self.folder / "sft/model" if self.round == 1 else self._replace(round=self.round - 1).at("policy/model")
 
+    @property
+    def train(self) -> Path:
+        """The prompts that the round trains on."""
+        attacked = self.config.redteam is not None and self.round > 1
+        return self.at("redteam/train.jsonl") if attacked else self.folder / "prompts/train.jsonl"
+
     def at(self, name: str) -> Path:
         """Where an artifact of the round is."""
         return self.folder / in_round(name, self.round)
@@ -62,11 +68,12 @@ class Plan(NamedTuple):
 
 
 LOOP = ("pairs", "label", "audit", "reward", "cost", "policy")  # that every round has
+REDTEAM = "redteam"  # that later rounds may have before them
 
 
 def in_round(name: str, number: int) -> str:
     """What an artifact or a stage is called in a round."""
-    return f"round-{number}/{name}" if number > 1 and name.split("/")[0] in LOOP else name
+    return f"round-{number}/{name}" if number > 1 and name.split("/")[0] in (*LOOP, REDTEAM) else name
 
 
 class Stage(NamedTuple):
@@ -121,8 +128,7 @@ def _sft(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]
 
 def _pairs(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
     spec = plan.spec(str(plan.start))
-    train = plan.folder / "prompts/train.jsonl"
-    done = sample.run(plan.config.pairs, engines, sample.Inputs(train, spec, "pairs", plan.seed, out, lineage))
+    done = sample.run(plan.config.pairs, engines, sample.Inputs(plan.train, spec, "pairs", plan.seed, out, lineage))
     engines.release(spec)
     return done
 
@@ -176,7 +182,7 @@ def _fitted(config: Fitting | None, seed: int) -> Any:
 def _policy(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
     folder = plan.folder
     inputs = policy.Inputs(
-        prompts=folder / "prompts/train.jsonl",
+        prompts=plan.train,
         heldout=folder / "prompts/guard.jsonl",
         model=str(plan.start),
         reward=str(plan.at("reward/model")),
@@ -242,11 +248,17 @@ def _report(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
         critic=plan.config.critic,
         rollout_engine=plan.config.policy.engine or plan.config.engine,
         guard=plan.config.policy.guard,
-        stages=[name for name in names_of(plan.config) if name != "report"],
+        stages=[name for name in _all_names(plan.config) if name != "report"],
         folder=plan.folder,
         out=out,
     )
     return report.run(plan.config.report, engines, inputs)
+
+
+def _all_names(config: RunConfig) -> list[str]:
+    """Names of a run's stages, those of the loop once for every round."""
+    rounds = range(1, config.rounds + 1)
+    return list(dict.fromkeys(in_round(name, number) for number in rounds for name in names_of(config)))
 
 
 def _prompt_sets(plan: Plan) -> Any:

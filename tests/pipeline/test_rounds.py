@@ -18,19 +18,30 @@ from rlaif.records.errors import InputError
 from rlaif.records.files import file_digest, read_json, read_rows
 from rlaif.records.guard import Exploit
 from rlaif.records.label import Label
-from rlaif.records.prompt import Message
+from rlaif.records.prompt import Message, Prompt
 from rlaif.records.report import Evaluation, RewardSummary
 from rlaif.rounds import stages_of
 from rlaif.testing.scripts import responses
 from tests.pipeline.conftest import write_world
 
 GUARD = {"every": 2, "prompts": 30, "feedback": True, "critic": "scripted:tests.pipeline.test_rounds:prefers_shorter"}
-OVERRIDES = ["rounds=2", f"policy.guard={json.dumps(GUARD)}", "prompts.test_limit=5", "policy.learning_rate=0.01"]
+ATTACK = {"attacker": "scripted:tests.pipeline.test_rounds:attack", "candidates": 12, "keep": 2, "reply_tokens": 4}
+OVERRIDES = [
+    "rounds=2",
+    f"redteam={json.dumps(ATTACK)}",
+    f"policy.guard={json.dumps(GUARD)}",
+    "prompts.test_limit=5",
+    "policy.learning_rate=0.01",
+]
 
 
 def prefers_shorter(messages: Sequence[Message], options: tuple[str, ...]) -> list[float]:
     a, b = map(len, responses(messages))
     return [0.5, 0.5] if a == b else [0.1, 0.9] if a > b else [0.9, 0.1]
+
+
+def attack(messages: Sequence[Message], options: None) -> str:
+    return f"What of number {len(messages[-1].content) * 1000}?"
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +68,20 @@ def test_the_stages_of_two_rounds(world: Path) -> None:
     assert list(stages) == [
         *("prompts", "sample", "revise", "sft"),
         *loop,
+        "round-2/redteam",
         *(f"round-2/{name}" for name in loop),
         *("evaluate", "report"),
     ]
-    assert stages["round-2/pairs"].needs == ("prompts/train.jsonl", "policy/model")
+    assert {"policy/model", "reward/model", "prompts/train.jsonl"} <= set(stages["round-2/redteam"].needs)
+    assert stages["round-2/pairs"].needs == ("round-2/redteam/train.jsonl", "policy/model")
     assert set(stages["round-2/reward"].needs) == {
         *("round-2/label/labels.jsonl", "label/labels.jsonl", "sft/model", "reward/model", "policy/exploits.jsonl")
     }
-    assert set(stages["round-2/policy"].needs) == {"prompts/train.jsonl", "policy/model", "round-2/reward/model"}
+    assert set(stages["round-2/policy"].needs) == {
+        *("round-2/redteam/train.jsonl", "policy/model", "round-2/reward/model")
+    }
+    third = {stage.name: stage for stage in stages_of(config.load(world, [*OVERRIDES, "rounds=3"]))}
+    assert {"round-2/redteam/train.jsonl", "round-2/policy/model"} <= set(third["round-3/redteam"].needs)
     assert "round-2/policy/model" in stages["evaluate"].needs
     assert [stage.name for stage in stages_of(chosen, "label")][-1] == "label"
     assert [stage.name for stage in stages_of(chosen, "policy")][-1] == "round-2/policy"
@@ -74,6 +91,9 @@ def test_a_round_goes_on_from_the_policy_before(run: Path) -> None:
     assert file_digest(run / "round-2/policy/model") != file_digest(run / "policy/model")
     assert (run / "round-2/pairs/samples.jsonl").read_bytes() != (run / "pairs/samples.jsonl").read_bytes()
     evaluation = read_json(run / "evaluate/evaluation.json", Evaluation)
+    prompts = read_rows(run / "round-2/redteam/train.jsonl", Prompt, "prompts")
+    attacked = [prompt.id for prompt in prompts if "round" in prompt.meta]
+    assert len(attacked) == 2 and len(prompts) == 62
     assert [model.name for model in evaluation.models] == ["start", "sft", "best-of-3", "round-1", "policy"]
     assert ("policy", "round-1") in [(c.model, c.against) for c in evaluation.comparisons]
 
@@ -98,7 +118,7 @@ def test_what_is_finished_stays_and_a_later_round_alone_is_done_again(run: Path,
     assert [t.stage for t in timings if t.seconds is not None] == ["round-2/policy"]
     assert file_digest(again / "round-2/policy/model") == file_digest(run / "round-2/policy/model")
     more = execution.execute(config.load(world, [*OVERRIDES, "rounds=3"]), again, Engines(), until="policy")
-    assert [t.stage.split("/")[0] for t in more if t.seconds is not None] == ["round-3"] * 5
+    assert [t.stage.split("/")[0] for t in more if t.seconds is not None] == ["round-3"] * 6
 
 
 def test_the_estimate_counts_all_rounds(world: Path, run: Path) -> None:
@@ -109,18 +129,20 @@ def test_the_estimate_counts_all_rounds(world: Path, run: Path) -> None:
             "reward": found.steps["reward"].high
         }
 
-    one, two = wanted("rounds=1", "policy.guard.feedback=false"), wanted()
+    one, two = wanted("rounds=1", "redteam=null", "policy.guard.feedback=false"), wanted()
     assert two["label"] == 2 * one["label"] and two["policy"] == 2 * one["policy"]
     assert two["sample"] == one["sample"] and two["reward"] > 2 * one["reward"]
     taken = usage.read(run)
     added = usage.of_all_rounds(taken).stages
-    assert set(added) == {name for name in taken.stages if "/" not in name}
+    assert set(added) == {name.split("/")[-1] for name in taken.stages}
     asked = [sum(use.asked for use in taken.stages[name].uses) for name in ("label", "round-2/label")]
     assert sum(use.asked for use in added["label"].uses) == sum(asked) and min(asked) > 0
 
 
-def test_feedback_needs_a_round_to_teach(world: Path) -> None:
+def test_later_rounds_are_asked_for_where_something_needs_them(world: Path) -> None:
+    with pytest.raises(InputError, match="redteam attacks before later rounds, and there is one"):
+        config.load(world, [*OVERRIDES, "rounds=1", "policy.guard.feedback=false"])
     with pytest.raises(InputError, match="teaches the next round's reward model, and there is one round"):
-        config.load(world, [*OVERRIDES, "rounds=1"])
+        config.load(world, [*OVERRIDES, "rounds=1", "redteam=null"])
     with pytest.raises(InputError, match="no audit is due before the last update"):
         config.load(world, [*OVERRIDES, "policy.guard.every=5"])

@@ -11,7 +11,7 @@ from rlaif.records.dataset import is_test
 from rlaif.records.pairing import schedule
 from rlaif.records.prompt import Prompt
 from rlaif.records.settings import Lineage
-from rlaif.stages import evaluate, label, policy, prompts, revise, reward, sample, sft
+from rlaif.stages import evaluate, label, policy, prompts, redteam, revise, reward, sample, sft
 
 
 class Needs(NamedTuple):
@@ -74,4 +74,6 @@ def needs(plan: pipeline.Plan) -> Needs:
         steps["cost"] = Range.exactly(sum(fitting.steps_of(config.cost, k * to_train) for k in range(1, n + 1)))
     for stage in (name for name in asks if name in pipeline.LOOP):
         asks[stage] = [ask._replace(calls=ask.calls.times(n)) for ask in asks[stage]]
+    if config.redteam is not None:
+        asks["pairs"] += redteam.asks(config.redteam, constitution, train, spec, config.seed, n - 1)
     return Needs(train, test, len(sampled), n * len(paired), n * sum(pairs.values()), asks, steps)
