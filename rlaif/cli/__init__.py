@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rlaif import __version__
-from rlaif.cli import audit, card, constitution, critic, instruments, labels, machine, project, run, tinyworld
+from rlaif.cli import audit, card, constitution, critic, evaluate, instruments, labels, machine, project, run, tinyworld
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.terminal import Terminal
 
@@ -39,6 +39,7 @@ app.add_typer(labels.app)
 app.add_typer(audit.app, name="labels")
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(critic.app, name="critic")
+app.add_typer(evaluate.app)
 app.add_typer(instruments.app)
 app.add_typer(tinyworld.app, name="tinyworld")
 

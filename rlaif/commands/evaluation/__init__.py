@@ -1,0 +1,1 @@
+"""`rlaif evaluate --model`: a model against baselines, outside of any run."""
