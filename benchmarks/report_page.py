@@ -25,6 +25,7 @@ from rlaif.critique.verdict import Asked, from_logprobs
 from rlaif.page.render import page
 from rlaif.ports import pairbook, readout
 from rlaif.ports.answers import option_key
+from rlaif.ports.pairbook import Chapter
 from rlaif.ports.readout import Readout
 from rlaif.records import constitution as constitutions
 from rlaif.records.answer import Answer
@@ -84,7 +85,7 @@ def empty(rules: Constitution) -> Report:
     none = ("principles", "stages", "problems", "sft_curves", "policy_curves", "credits", "pairs", "revisions")
     return Report.model_validate(
         {name: None for name in (*nothing, "reward", "cost", "guard")}
-        | {name: [] for name in (*none, "warnings")}
+        | {name: [] for name in (*none, "warnings", "rounds")}
         | {"name": "many pairs", "summary": rules.summary or "", "simulation": False}
     )
 
@@ -135,7 +136,7 @@ def main() -> None:
         begun = time.process_time()
         of = Readout(folder)
         about = of.record("label/labelling.json", LabelFolder)
-        book = pairbook.book(of, about, readout.labels(of, about, None, len(many)).labels)
+        book = pairbook.book([Chapter(1, of, about, readout.labels(of, about, None, len(many)).labels)])
         made = page(empty(rules), (book.head, book.rows))
         seconds = time.process_time() - begun
         path = given.keep or folder / "report.html"

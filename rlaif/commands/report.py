@@ -16,6 +16,7 @@ from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
 from rlaif.records.files import canonical_json, write_text
 from rlaif.records.report import Problem, Report
+from rlaif.rounds import stages_of
 from rlaif.stages import report as stage
 
 SETTINGS = "config.resolved.yaml"
@@ -81,9 +82,9 @@ def read(folder: Path) -> Run:
         raise InputError("this folder holds no run", file=folder, fix=fix)
     faults: list[Problem] = []
     config, data = _config(folder, faults)
-    stages = (
-        pipeline.names_of(config) if config else [n for n in pipeline.NAMES if n != "cost" or (folder / n).is_dir()]
-    )
+    optional = ("cost", "redteam")
+    known = [name for name in pipeline.NAMES if name not in optional or (folder / name).is_dir()]
+    stages = [own.name for own in stages_of(config)] if config else known
     inputs = stage.Inputs(
         name=config.name if config else folder.absolute().name,
         seed=config.seed if config else None,

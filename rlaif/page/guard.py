@@ -52,19 +52,20 @@ def marks(guard: GuardReport | None) -> list[Mark]:
     return [*missing, *fired, *([] if guard.kept is None else [Mark(guard.kept, "good", whole=True)])]
 
 
-def headline(guard: GuardReport) -> list[Drawn]:
-    """The two curves that must not part: what the policy is paid by, and what the critic says."""
+def headline(guard: GuardReport, of: str = "guard") -> list[Drawn]:
+    """The two curves that must not part: what the policy is paid by, and what the critic says. `of` makes the names of
+    the drawings those of one guard."""
     own = marks(guard)
     paid = _both(guard.audits, lambda a: a.proxy, lambda a: a.reference_proxy)
     won = [a for a in guard.audits if a.win_rate is not None and a.win_rate.value is not None]
     found = []
     if paid:
-        svg = Markup(drawing(paid, "guard-proxy", marks=own, size=WIDE))
+        svg = Markup(drawing(paid, f"{of}-proxy", marks=own, size=WIDE))
         note = "mean reward of the replies, as the policy is paid"
         found.append(Drawn("What the policy is paid by", "reward", note, PAIR, svg, "proxy, reference_proxy"))
     if won:
         critic = _with_interval([a.update for a in won], [a.win_rate for a in won if a.win_rate is not None])
-        svg = Markup(drawing(critic, "guard-critic", marks=own, level=0.5, size=WIDE, span=(-0.03, 1.03)))
+        svg = Markup(drawing(critic, f"{of}-critic", marks=own, level=0.5, size=WIDE, span=(-0.03, 1.03)))
         note = "how often the critic prefers the policy’s reply to the reference’s, with its 95 % interval"
         found.append(Drawn("What the critic says", "win rate", note, [], svg, "win_rate"))
     return found

@@ -154,12 +154,13 @@
     const current = lensFacts($("pair-lens").selectedIndex);
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const source = $("pair-source").value;
+    const round = $("pair-round").value;
     const flag = $("pair-flag").value;
     const counts = Object.fromEntries(TOGGLES.map(([key]) => [key, 0]));
     shown = [];
     pairs.forEach((pair, number) => {
       const own = current[number];
-      if (!own.asked || (source && pair.source !== source) || (flag && !pair.flags.includes(flag))) return;
+      if (!own.asked || (source && pair.source !== source) || (round && String(pair.round) !== round) || (flag && !pair.flags.includes(flag))) return;
       if (words.length && !words.every((word) => haystack(pair).includes(word))) return;
       for (const [key] of TOGGLES) if (own[key]) counts[key] += 1;
       for (const key of pressed) if (!own[key]) return;
@@ -308,7 +309,7 @@
     const panel = make("div", "prompt");
     const cut = [...pair.messages.map((m) => m[1]), ...pair.responses].some((text) => typeof text !== "string");
     if (judged[J.prompt] === null || cut) {
-      const why = make("code", "", ...visible(`rlaif why '${pair.id}' --in label`));
+      const why = make("code", "", ...visible(`rlaif why '${pair.id}' --in ${pair.round > 1 ? `round-${pair.round}/` : ""}label`));
       panel.append(make("p", "", "This page cannot rebuild this prompt. In the run folder, this prints it: ", why));
       return panel;
     }
@@ -405,6 +406,7 @@
       $(id).closest("label").hidden = values.length < needed;
     };
     fillIn("pair-source", "any source", distinct(pairs.map((pair) => pair.source)), 2);
+    fillIn("pair-round", "any round", distinct(pairs.map((pair) => String(pair.round))), 2);
     fillIn("pair-flag", "any flag or none", distinct(pairs.flatMap((pair) => pair.flags)), 1);
     for (const [key, label, title] of TOGGLES) {
       const button = make("button", "toggle", label + " ", make("small", "", "0"));
@@ -419,7 +421,7 @@
       });
       $("pair-toggles").append(button);
     }
-    for (const id of ["pair-lens", "pair-source", "pair-flag", "pair-sort"]) $(id).addEventListener("change", filter);
+    for (const id of ["pair-lens", "pair-source", "pair-round", "pair-flag", "pair-sort"]) $(id).addEventListener("change", filter);
     search.addEventListener("input", filter);
     list.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
     window.addEventListener("resize", draw);

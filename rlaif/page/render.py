@@ -20,7 +20,7 @@ from rlaif.page.packing import Packed
 from rlaif.page.shell import FOLDER, content_policy, decimal, environment, percent, signed
 from rlaif.records.agreement import Bin, Interval
 from rlaif.records.audit import PrincipleFigures, Together
-from rlaif.records.report import Credit, Curve, Evaluation, ModelEvaluation, Report
+from rlaif.records.report import Credit, Curve, Evaluation, ModelEvaluation, Report, RoundReport
 
 COUPLES = 10  # of principles that are shown
 # What numbers link to, relative to the run folder.
@@ -67,6 +67,14 @@ class Plots(NamedTuple):
     title: str
     record: str
     marked: bool
+    drawn: list[tuple[Curve, Markup | None]]
+
+
+class Round(NamedTuple):
+    """A later round, with the guard's two headlines and the curves of its training."""
+
+    found: RoundReport
+    headline: list[guard.Drawn]
     drawn: list[tuple[Curve, Markup | None]]
 
 
@@ -127,6 +135,7 @@ def page(report: Report, pairs: tuple[dict[str, Any], Iterable[tuple[Any, Any]]]
             guard_others=guard.others(audits) if audits else [],
             guard_fits=guard.fits(audits) if audits else [],
             plots=_groups(report),
+            rounds=[_round(own) for own in report.rounds],
             reliability=_reliability(report),
             credits=[_credited(credit) for credit in report.credits],
             principle_figures=_principle_figures(report),
@@ -199,6 +208,12 @@ def _plots(group: str, curves: list[Curve], marks: Sequence[Mark] = ()) -> list[
     ]
 
 
+def _round(own: RoundReport) -> Round:
+    name = f"round{own.number}"
+    drawn = _plots(f"{name}-policy", own.policy_curves, guard.marks(own.guard))
+    return Round(own, guard.headline(own.guard, name) if own.guard else [], drawn)
+
+
 def _reliability(report: Report) -> Reliability | None:
     calibration = report.reward.calibration if report.reward else None
     if calibration is None or not calibration.before.reliability:
@@ -257,6 +272,7 @@ def _nav(report: Report, packed: Packed | None) -> list[tuple[str, str]]:
         ("critic", "Critic’s verdict", report.evaluation),
         ("guard", "Guard", report.guard),
         ("training", "Training", report.sft_curves or report.policy_curves),
+        ("rounds", "Rounds", report.rounds),
         ("reward", "Reward model", report.reward),
         ("cost", "Cost model", report.cost),
         ("credit", "Token credit", report.credits),

@@ -8,6 +8,7 @@ that gives the very text that was asked, which its key proves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from rlaif.critique import skeletons
@@ -21,7 +22,7 @@ from rlaif.records.pair import Pair
 
 MAX_TEXT = 8000  # characters of one text that a page holds
 MAX_RATIONALE = 1200
-PAIR = ("id", "messages", "responses", "preferred", "fences")
+PAIR = ("id", "round", "messages", "responses", "preferred", "fences")
 LABEL = ("source", "critic", "p", "weight", "abstained", "order_consistent", "position_bias", "flags")
 PARTS = ("axes", "votes", "opinions")
 AXIS = ("axis", "p", "coverage", "veto")
@@ -32,12 +33,15 @@ JUDGED = (
 )
 
 
+Row = tuple[list[Any], list[list[Any]]]
+
+
 class Book(NamedTuple):
     """Rows of the first pairs with their judgements, and what all of them refer to: `columns`, the names of what stands
     in a row, and `prompts`, the skeletons."""
 
     head: dict[str, Any]
-    rows: Iterator[tuple[list[Any], list[list[Any]]]]
+    rows: Iterator[Row]
 
 
 class _Prompts(NamedTuple):
@@ -49,17 +53,34 @@ class _Prompts(NamedTuple):
 COLUMNS = {"pair": (*PAIR, *LABEL, *PARTS), "axis": AXIS, "vote": VOTE, "judgement": JUDGED}
 
 
-def book(readout: Readout, about: LabelFolder | None, labels: Sequence[Label]) -> Book:
+class Chapter(NamedTuple):
+    """The labels of one round of a run, and what is known of how they were made."""
+
+    number: int
+    readout: Readout
+    about: LabelFolder | None
+    labels: Sequence[Label]
+
+
+def book(chapters: Sequence[Chapter]) -> Book:
     """The pairs of these labels with all that was asked about them."""
-    known = skeletons.skeletons(about.config, about.constitution) if about else {}
-    rows, index = skeletons.numbered(known)
-    prompts = _Prompts(rows, dict(index), {c.spec: c.identity for c in about.critics} if about else {})
-    by_id = {label.pair.id: label.pair for label in labels}
-    judged = _judged(readout, by_id, prompts)
-    return Book(
-        rows=((_row(x, own := judged.get(x.pair.id, []), prompts), own) for x in labels),
-        head={"columns": COLUMNS, "prompts": [own._asdict() for own in rows]},
-    )
+    head: list[Skeleton] = []
+    rows: list[Iterator[Row]] = []
+    for own in chapters:
+        known = skeletons.skeletons(own.about.config, own.about.constitution) if own.about else {}
+        some, places = skeletons.numbered(known)
+        identities = {critic.spec: critic.identity for critic in own.about.critics} if own.about else {}
+        later = {place: number + len(head) for place, number in places.items()}
+        head += some
+        rows.append(_rows(own, _Prompts(head, later, identities)))
+    return Book({"columns": COLUMNS, "prompts": [skeleton._asdict() for skeleton in head]}, chain.from_iterable(rows))
+
+
+def _rows(own: Chapter, prompts: _Prompts) -> Iterator[Row]:
+    judged = _judged(own.readout, {label.pair.id: label.pair for label in own.labels}, prompts)
+    for label in own.labels:
+        asked = judged.get(label.pair.id, [])
+        yield _row(own.number, label, asked, prompts), asked
 
 
 def _judged(readout: Readout, pairs: dict[str, Pair], prompts: _Prompts) -> dict[str, list[list[Any]]]:
@@ -75,12 +96,13 @@ def _judged(readout: Readout, pairs: dict[str, Pair], prompts: _Prompts) -> dict
     return found
 
 
-def _row(label: Label, judged: list[list[Any]], prompts: _Prompts) -> list[Any]:
+def _row(number: int, label: Label, judged: list[list[Any]], prompts: _Prompts) -> list[Any]:
     pair = label.pair
     used = {prompts.rows[row[-2]].fence for row in judged if row[-2] is not None}
     marks = skeletons.fences(pair) if used else {}
     return [
         pair.id,
+        number,
         [[m.role, _cut(m.content, MAX_TEXT)] for m in pair.messages],
         [_cut(response, MAX_TEXT) for response in pair.responses],
         pair.preferred,

@@ -6,6 +6,7 @@ Everything here takes a `Readout`, which stands for a folder with `pairs/`, `lab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,6 +24,7 @@ from rlaif.records.labelling import LabelFolder
 from rlaif.records.report import BeforeAfter, Credit, Curve, Influence, LabelSummary, Problem, StageState
 from rlaif.records.run_folder import MANIFEST, Manifest
 
+ROUND = re.compile(r"round-([2-9]|[1-9]\d+)")
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
@@ -76,6 +78,14 @@ class Readout:
         except (InputError, OSError, ValueError) as error:
             kept = f"; the {count:,} rows before it are shown" if count else ""
             self.fault(own, f"{_said(error)}{kept}")
+
+
+def later_rounds(run: Path) -> dict[int, Readout]:
+    """The rounds of a run folder after the first one, by their number."""
+    numbers = sorted(
+        int(found.group(1)) for path in run.iterdir() if path.is_dir() and (found := ROUND.fullmatch(path.name))
+    )
+    return {number: Readout(run, f"round-{number}/") for number in numbers}
 
 
 def _said(error: Exception) -> str:
@@ -177,8 +187,8 @@ def stages(readout: Readout, names: Sequence[str]) -> list[StageState]:
 
 def _so_far(readout: Readout, stage: str) -> str | None:
     """How much there is of a stage that has not finished."""
-    if stage == "label":
-        progress = readout.record("label/progress.json", Progress)
+    if stage.endswith("label"):
+        progress = readout.record(f"{stage}/progress.json", Progress)
         return None if progress is None else f"{progress.pairs:,} pairs so far"
     steps = max((row.step for row in Readout(readout.run, readout.part).metrics(f"{stage}/metrics.jsonl")), default=0)
     return f"{steps:,} updates so far" if steps else None

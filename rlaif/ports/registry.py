@@ -53,7 +53,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "superhf": "rlaif.algorithms.superhf",
     },
     "objective": {"bradley_terry": "rlaif.algorithms.bradley_terry", "cost_model": "rlaif.algorithms.cost_model"},
-    "measure": {"calibrated": "rlaif.algorithms.calibrated:calibrated"},
+    "measure": {
+        "calibrated": "rlaif.algorithms.calibrated:calibrated",
+        "overoptimised": "rlaif.algorithms.overoptimised:fitted",
+    },
 }
 SHIPPED_MODELS = ("tinyworld/critic", "tinyworld/policy", "tinyworld/reviser", "tinyworld/scorer")
 EXTRAS = {

@@ -211,6 +211,17 @@ class GuardReport(Record):
     exploit_count: int
 
 
+class RoundReport(Record):
+    """What a later round of the loop came to; the first one's stands in the report itself."""
+
+    number: int = Field(ge=2)
+    labels: LabelSummary | None
+    reward: RewardSummary | None
+    cost: CostSummary | None
+    guard: GuardReport | None
+    policy_curves: list[Curve]
+
+
 class Credit(Record):
     """A reply's score as `base`, the value of the prompt, and what each of its tokens adds; the last one is its end."""
 
@@ -245,6 +256,7 @@ class Report(Record):
     sft_curves: list[Curve]
     policy_curves: list[Curve]
     guard: GuardReport | None
+    rounds: list[RoundReport]  # the later ones
     credits: list[Credit]
     pairs: list[Label]  # example pairs with every vote
     revisions: list[RevisionExample]

@@ -6,7 +6,8 @@ Of a run that is not whole it says what there is and what is missing; a record t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from rlaif.ports import guardreport, pairbook, readout
 from rlaif.ports.engines import Engines
+from rlaif.ports.pairbook import Chapter
 from rlaif.ports.readout import Readout
 from rlaif.records.audit import Audit
 from rlaif.records.constitution import Constitution
@@ -30,6 +32,7 @@ from rlaif.records.report import (
     Report,
     RevisionExample,
     RewardSummary,
+    RoundReport,
 )
 from rlaif.records.sample import Revision
 from rlaif.records.settings import Settings
@@ -106,7 +109,9 @@ def gather(config: Config, engines: Engines, inputs: Inputs) -> tuple[Report, pa
     audit = of.record("audit/audit.json", Audit)
     about = of.record("label/labelling.json", LabelFolder)
     found = readout.labels(of, about, audit, max(config.browse, config.pairs))
-    book = pairbook.book(of, about, found.labels[: config.browse])
+    first = Chapter(1, of, about, found.labels[: config.browse])
+    later = readout.later_rounds(inputs.folder)
+    book = pairbook.book([first, *_chapters(later, config.browse - len(first.labels))])
     summary, reward = readout.label_summary(of), of.record("reward/summary.json", RewardSummary)
     guard = guardreport.read(of, inputs.guard, finished="policy" in finished)
     constitution = inputs.constitution or (about.constitution if about else None)
@@ -130,13 +135,38 @@ def gather(config: Config, engines: Engines, inputs: Inputs) -> tuple[Report, pa
         sft_curves=readout.curves(of, "sft/metrics.jsonl", SFT_UNITS),
         policy_curves=readout.curves(of, "policy/metrics.jsonl", UNITS),
         guard=guard,
+        rounds=[_round(own, number, inputs.guard, finished) for number, own in later.items()],
         credits=readout.credits(of, engines, evaluation.samples[: config.credits] if evaluation else [], "policy"),
         pairs=telling(found.labels, config.pairs),
         revisions=_examples(of, config.revisions),
         warnings=warnings(evaluation, summary, reward, audit, guard),
     )
-    problems = sorted({(p.file, p.what) for p in (*inputs.faults, *of.problems)})
+    problems = sorted(
+        {(p.file, p.what) for own in (inputs.faults, *(r.problems for r in (of, *later.values()))) for p in own}
+    )
     return report.model_copy(update={"problems": [Problem(file=file, what=what) for file, what in problems]}), book
+
+
+def _chapters(rounds: Mapping[int, Readout], most: int) -> Iterator[Chapter]:
+    """The labels of later rounds, as many as there is room for."""
+    for number, own in rounds.items():
+        about = own.record("label/labelling.json", LabelFolder)
+        chapter = Chapter(
+            number, own, about, list(islice(own.rows("label/labels.jsonl", Label, "labels"), max(0, most)))
+        )
+        most -= len(chapter.labels)
+        yield chapter
+
+
+def _round(own: Readout, number: int, guard: Guard | None, finished: Collection[str]) -> RoundReport:
+    return RoundReport(
+        number=number,
+        labels=readout.label_summary(own),
+        reward=own.record("reward/summary.json", RewardSummary),
+        cost=own.record("cost/summary.json", CostSummary),
+        guard=guardreport.read(own, guard, finished=f"{own.part}policy" in finished),
+        policy_curves=readout.curves(own, "policy/metrics.jsonl", UNITS),
+    )
 
 
 def principle_texts(constitution: Constitution) -> list[PrincipleText]:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from rlaif.commands import report as commands
+from rlaif.ports.engines import Engines
 from rlaif.ports.reporter import Silent
 from rlaif.records.errors import InputError
 from rlaif.records.files import write_text
 from rlaif.records.report import Report
+from rlaif.stages import report as stage
 from tests.commandline import rlaif
 from tests.page.synthetic import evaluation, reward_summary
 from tests.ports.asked import FakeChat
@@ -73,6 +75,22 @@ def test_an_unreadable_record_is_named_and_the_rest_is_shown(half: Path, name: s
     found = commands.write(half, Silent())
     assert name in {problem.file for problem in found.problems}
     assert found.reward is not None
+
+
+def test_later_rounds_are_read_and_their_pairs_can_be_browsed(half: Path) -> None:
+    later = half / "round-2"
+    shutil.copytree(half / "label", later / "label")
+    write_text(later / "reward/summary.json", "{")
+    found = commands.write(half, Silent())
+    (second,) = found.rounds
+    assert second.number == 2 and second.labels is not None and second.labels.count == 12 and second.reward is None
+    assert "round-2/reward/summary.json" in {problem.file for problem in found.problems}
+    run = commands.read(half)
+    _, book = stage.gather(run.config, Engines(), run.inputs)
+    rounds = [row[book.head["columns"]["pair"].index("round")] for row, _ in book.rows]
+    assert rounds == [1] * 12 + [2] * 12
+    few = run.config.model_copy(update={"browse": 15})
+    assert len(list(stage.gather(few, Engines(), run.inputs)[1].rows)) == 15
 
 
 def test_the_same_folder_gives_the_same_bytes(half: Path) -> None:

@@ -16,10 +16,21 @@ from rlaif.records.report import (
     Point,
     Problem,
     Report,
+    RoundReport,
     StageState,
 )
 from rlaif.records.trained import CostSummary
-from tests.page.synthetic import ALL_HOSTILE, REPLIES, hostile, interval, label, report
+from tests.page.synthetic import (
+    ALL_HOSTILE,
+    REPLIES,
+    curve,
+    hostile,
+    interval,
+    label,
+    label_summary,
+    report,
+    reward_summary,
+)
 
 
 def meters(tokens: float = 24.0) -> Meters:
@@ -162,7 +173,22 @@ def influence(principle: str = "no-harm") -> Influence:
 
 def whole() -> Report:
     """A report with every part that there is."""
-    return report(guard=guard_report(), cost=cost(), credits=[credit()], audit=label_audit(), influence=influence())
+    later = RoundReport(
+        number=2,
+        labels=label_summary(),
+        reward=reward_summary(),
+        cost=None,
+        guard=guard_report(),
+        policy_curves=[curve("kl", "nats a reply", 0.0, 3.0)],
+    )
+    return report(
+        guard=guard_report(),
+        rounds=[later],
+        cost=cost(),
+        credits=[credit()],
+        audit=label_audit(),
+        influence=influence(),
+    )
 
 
 def wholly_hostile() -> Report:
@@ -170,8 +196,13 @@ def wholly_hostile() -> Report:
     name, text = ALL_HOSTILE.replace("\n", " "), ALL_HOSTILE
     guard = guard_report()
     audits = [a.model_copy(update={"missing": a.missing and text, "fired": [name]}) for a in guard.audits]
+    hostile_guard = guard.model_copy(update={"audits": audits, "actions": {name: "stop"}, "exploits": [exploit(text)]})
+    later = (
+        whole().rounds[0].model_copy(update={"guard": hostile_guard, "policy_curves": [curve(name, name, 0.0, 1.0)]})
+    )
     parts = {
-        "guard": guard.model_copy(update={"audits": audits, "actions": {name: "stop"}, "exploits": [exploit(text)]}),
+        "rounds": [later],
+        "guard": hostile_guard,
         "cost": cost().model_copy(update={"axis": name}),
         "credits": [credit(text).model_copy(update={"model": name, "messages": exploit(text).messages})],
         "audit": label_audit(name).model_copy(

@@ -222,6 +222,7 @@ def report(**changes: Any) -> Report:
         "influence": None,
         "cost": None,
         "guard": None,
+        "rounds": [],
         "credits": [],
         "sft_curves": [curve("loss", "nats a token", 2.1, 0.6), curve("learning rate", "", 1e-3, 1e-5)],
         "policy_curves": [

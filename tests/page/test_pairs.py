@@ -107,7 +107,7 @@ def opened(browser: Any, folder: Path, pairs: list[tuple[Pair, str]], reason: st
     critics = [Critic(spec="hf:critic", identity="hf@d", mode="logprob", choices=False)]
     about = LabelFolder(config=Labelling(), constitution=RULES, critics=critics, seed=0)
     of = Readout(folder)
-    book = pairbook.book(of, about, labels)
+    book = pairbook.book([pairbook.Chapter(1, of, about, labels)])
     path = folder / "report.html"
     path.write_text(page(report(), (book.head, book.rows)), encoding="utf-8")
     assert of.problems == []

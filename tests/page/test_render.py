@@ -178,6 +178,15 @@ def test_cost_credit_and_principles_are_shown() -> None:
     assert {"t up3", "t down1"} <= tones  # +2 is the largest; a quarter of it is weak
 
 
+def test_later_rounds_stand_beside_the_first() -> None:
+    text = page(whole())
+    outline = Outline(text)
+    assert "round 1 998 1 % 93 % 91 % 14.0 9 10 round 2 998 1 % 93 % 91 % 14.0 9 10" in outline.text
+    assert '<a class="n" href="../round-2/policy/audits.jsonl"' in text
+    ids = [value for _, name, value in outline.attributes if name == "id"]
+    assert len(ids) == len(set(ids)) and "rounds" in ids
+
+
 def test_numbers_link_to_the_record_that_they_came_from() -> None:
     text = page(report(guard=guard_report(), cost=cost(), audit=label_audit()))
     links = re.findall(r'<a class="n" href="\.\./([\w./]+)" title="([^"]+)">([^<]*)</a>', text)

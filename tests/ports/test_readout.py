@@ -9,6 +9,7 @@ import pytest
 
 from rlaif.ports import pairbook, readout
 from rlaif.ports.engines import Engines
+from rlaif.ports.pairbook import Chapter
 from rlaif.ports.readout import Readout
 from rlaif.records.errors import InputError
 from rlaif.records.labelling import LabelFolder
@@ -69,7 +70,7 @@ def test_labels_under_way_are_read_as_far_as_they_are(labelled: Path) -> None:
         (folder / f"{name}.jsonl").unlink()
     of = Readout(labelled)
     found = readout.labels(of, None, None, 100).labels
-    rows = list(pairbook.book(of, None, found).rows)
+    rows = list(pairbook.book([Chapter(1, of, None, found)]).rows)
     assert len(found) == len(rows) == 11  # the twelfth is torn
     assert {problem.file for problem in of.problems} == {"label/labels.jsonl.part", "label/judgements.jsonl.part"}
 
@@ -102,7 +103,7 @@ def test_prompts_are_proved_by_the_keys_of_their_answers(labelled: Path) -> None
     of = Readout(labelled)
     about = of.record("label/labelling.json", LabelFolder)
     found = readout.labels(of, about, None, 3)
-    book = pairbook.book(of, about, found.labels)
+    book = pairbook.book([Chapter(1, of, about, found.labels)])
     exact = pairbook.JUDGED.index("exact")
     rows = list(book.rows)
     assert [row[0] for row, _ in rows] == ["p0", "p1", "p2"]
@@ -111,7 +112,7 @@ def test_prompts_are_proved_by_the_keys_of_their_answers(labelled: Path) -> None
     other = found.labels[0].model_copy(
         update={"pair": found.labels[0].pair.model_copy(update={"responses": ("another", "text")})}
     )
-    ((_, judged),) = pairbook.book(of, about, [other]).rows
+    ((_, judged),) = pairbook.book([Chapter(1, of, about, [other])]).rows
     assert all(own[exact] is False for own in judged)
 
 
