@@ -19,7 +19,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from rlaif import __version__
-from rlaif.cli import audit, card, constitution, critic, evaluate, instruments, labels, machine, project, run, tinyworld
+from rlaif.cli import (
+    audit,
+    card,
+    constitution,
+    critic,
+    evaluate,
+    instruments,
+    labels,
+    machine,
+    project,
+    run,
+    settings,
+    tinyworld,
+)
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.terminal import Terminal
 
@@ -27,7 +40,7 @@ app = typer.Typer(
     name="rlaif",
     help="Align language models with AI feedback: one constitution file to an aligned policy.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -41,6 +54,7 @@ app.add_typer(constitution.app, name="constitution")
 app.add_typer(critic.app, name="critic")
 app.add_typer(evaluate.app)
 app.add_typer(instruments.app)
+app.add_typer(settings.app, name="config")
 app.add_typer(tinyworld.app, name="tinyworld")
 
 

@@ -182,7 +182,7 @@ def holder(lock: Path) -> int | None:
         return None
     for line in table.splitlines():
         words = line.split()
-        if len(words) > 5 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+        if len(words) > 5 and words[1] in ("FLOCK", "POSIX") and words[5].rpartition(":")[2] == str(inode):
             return int(words[4])
     return None
 
