@@ -114,6 +114,7 @@ def gather(config: Config, engines: Engines, inputs: Inputs) -> tuple[Report, pa
     book = pairbook.book([first, *_chapters(later, config.browse - len(first.labels))])
     summary, reward = readout.label_summary(of), of.record("reward/summary.json", RewardSummary)
     guard = guardreport.read(of, inputs.guard, finished="policy" in finished)
+    rounds = [_round(own, number, inputs.guard, finished) for number, own in later.items()]
     constitution = inputs.constitution or (about.constitution if about else None)
     report = Report(
         name=inputs.name,
@@ -135,11 +136,11 @@ def gather(config: Config, engines: Engines, inputs: Inputs) -> tuple[Report, pa
         sft_curves=readout.curves(of, "sft/metrics.jsonl", SFT_UNITS),
         policy_curves=readout.curves(of, "policy/metrics.jsonl", UNITS),
         guard=guard,
-        rounds=[_round(own, number, inputs.guard, finished) for number, own in later.items()],
+        rounds=rounds,
         credits=readout.credits(of, engines, evaluation.samples[: config.credits] if evaluation else [], "policy"),
         pairs=telling(found.labels, config.pairs),
         revisions=_examples(of, config.revisions),
-        warnings=warnings(evaluation, summary, reward, audit, guard),
+        warnings=[*warnings(evaluation, summary, reward, audit, guard), *_of_rounds(rounds)],
     )
     problems = sorted(
         {(p.file, p.what) for own in (inputs.faults, *(r.problems for r in (of, *later.values()))) for p in own}
@@ -222,6 +223,14 @@ def warnings(
     ]
 
 
+def _of_rounds(rounds: Sequence[RoundReport]) -> list[str]:
+    return [
+        f"Round {own.number}: {text}"
+        for own in rounds
+        for text in warnings(None, own.labels, own.reward, None, own.guard)
+    ]
+
+
 def _of_evaluation(evaluation: Evaluation) -> list[str]:
     by_name = {m.name: m for m in evaluation.models}
     start, final = by_name.get("start"), by_name.get("policy")
@@ -259,8 +268,8 @@ def _of_guard(guard: GuardReport) -> list[str]:
     if best and best.win_rate and last.win_rate and not guard.rolled_back:
         high, top = last.win_rate.high, best.win_rate.value
         if high is not None and top is not None and last.win_rate.value is not None and high < top:
-            text = f"the critic’s win rate fell from {top:.0%} at update {best.update} to {last.win_rate.value:.0%}"
-            found.append(f"While the policy trained, {text} at update {last.update}, and training went on.")
+            fell = f"from {top:.0%} at update {best.update} to {last.win_rate.value:.0%} at update {last.update}"
+            found.append(f"While the policy trained, the critic’s win rate fell {fell}.")
     return found
 
 
