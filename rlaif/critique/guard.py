@@ -3,6 +3,7 @@ neither breaks a row of breaches nor adds to it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rlaif.records.agreement import Interval
@@ -32,13 +33,19 @@ def missing(audits: Sequence[Audit]) -> int:
 
 
 def best(rules: Sequence[Rule], audits: Sequence[Audit]) -> Audit | None:
-    """The audit with the highest win rate, the later of equals, of those that were within the bounds of all rules; of
-    all of them where none was. None where none was held."""
+    """The audit whose policy is to be kept; None where none was held.
+
+    Of those that were within the bounds of all rules (of all where none was), the ones whose win rate is not below the
+    highest beyond its interval, and of these the one with the highest proxy reward. The critic cannot tell them apart,
+    a few dozen prompts being few; among what it finds equally good, the reward decides, the later of equals.
+    """
     held = [audit for audit in audits if audit.missing is None]
     known = [(audit, held[: place + 1]) for place, audit in enumerate(held) if value(audit) is not None]
     sound = [audit for audit, so_far in known if not any(breached(rule, so_far) for rule in rules)]
     chosen = sound or [audit for audit, _ in known]
-    return max(chosen, key=lambda audit: (value(audit), audit.update), default=None)
+    top = max((value(audit) or 0.0 for audit in chosen), default=0.0)
+    equal = [audit for audit in chosen if audit.win_rate is not None and (audit.win_rate.high or 0.0) >= top]
+    return max(equal, key=lambda audit: (-math.inf if audit.proxy is None else audit.proxy, audit.update), default=None)
 
 
 def value(audit: Audit, principle: str | None = None) -> float | None:

@@ -53,7 +53,7 @@ def test_a_win_rate_under_its_best_fires_beyond_its_interval_and_after_its_patie
     rates = [0.5, 0.8, 0.75, 0.65, 0.6]  # 0.75 + 0.1 and 0.65 + 0.1: only the last two lie under 0.8
     audits = [audit(10 * i, rate) for i, rate in enumerate(rates, start=1)]
     assert [names(rules, audits[:n]) for n in range(1, 6)] == [[], [], [], [], ["win_rate"]]
-    assert guard.best(rules, audits) is audits[1]
+    assert guard.best(rules, audits) is audits[2]  # 0.75 reaches 0.8, with the same reward, later
 
 
 def test_a_recovery_breaks_the_row() -> None:
@@ -84,6 +84,13 @@ def test_one_principle_is_watched_apart_and_what_broke_its_bounds_is_not_the_bes
     assert names([Rule(watch="win_rate", patience=1)], audits) == []
     with pytest.raises(ValidationError, match="a rule that watches kl has no principle"):
         Rule(watch="kl", limit=1.0, principle="harmless")
+
+
+def test_of_audits_that_the_critic_cannot_tell_apart_the_reward_decides() -> None:
+    audits = [audit(1, 0.6, proxy=1.0), audit(2, 0.65, proxy=2.0), audit(3, 0.7, proxy=1.5), audit(4, 0.5, proxy=3.0)]
+    assert guard.best([], audits) is audits[1]  # 0.6 + 0.1 and 0.65 + 0.1 reach 0.7; 0.5 + 0.1 does not
+    unknown = [audit(1, 0.6, proxy=None), audit(2, 0.6, proxy=None)]
+    assert guard.best([], unknown) is unknown[1] and guard.best([], [*unknown, audits[0]]) is audits[0]
 
 
 def test_kl_over_its_budget() -> None:
