@@ -29,6 +29,7 @@ from rlaif.cli import (
     labels,
     machine,
     project,
+    report,
     run,
     settings,
     tinyworld,
@@ -46,8 +47,9 @@ app = typer.Typer(
 )
 app.add_typer(project.app)
 app.add_typer(run.app)
-app.add_typer(machine.app)
+app.add_typer(report.app)
 app.add_typer(card.app)
+app.add_typer(machine.app)
 app.add_typer(labels.app)
 app.add_typer(audit.app, name="labels")
 app.add_typer(constitution.app, name="constitution")

@@ -20,7 +20,6 @@ STAGE_HELP = {
     "audit": "Audit the labels, and stop where a gate of the run file does not hold.",
     "cost": "Train a cost model of one axis, where the run file has a section for it.",
     "policy": "Train the policy against its reward: PPO and its kin.",
-    "report": "Write the report: one JSON, one page.",
 }
 
 app = typer.Typer()
