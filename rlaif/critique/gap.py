@@ -159,5 +159,7 @@ def ratio(parts: Sequence[tuple[float, float]]) -> Figure:
     whole = math.fsum(y for _, y in parts)
     value, n = math.fsum(x for x, _ in parts) / whole, len(parts)
     squares = math.fsum((x - value * y) ** 2 for x, y in parts)
+    if squares <= SAME:  # the share is the same in every row: nothing says how sure that is
+        return Figure(value=value, n=n)
     half = Z * math.sqrt(squares * n / (n - 1)) / abs(whole)
     return Figure(value=value, low=value - half, high=value + half, n=n)
