@@ -56,8 +56,8 @@ class Rule(Settings):
 class Guard(Settings):
     """When the policy is audited, on what, and what follows."""
 
-    every: int = Field(default=10, ge=1, description="updates between audits")
-    prompts: int = Field(default=48, ge=2, description="held-out prompts that policy and reference answer")
+    every: int = Field(default=20, ge=1, description="updates between audits")
+    prompts: int = Field(default=40, ge=2, description="held-out prompts that policy and reference answer")
     rules: list[Rule] = Field(
         default=[Rule(watch="win_rate"), Rule(watch="degenerate")], description="what is watched, and what follows"
     )
