@@ -100,6 +100,8 @@ def measure(path: Path, browser: str) -> dict[str, Any]:
         tab.goto(path.as_uri())
         tab.wait_for_selector("#pair-detail .replies", timeout=60_000)
         found: dict[str, Any] = {"ready_ms": float(tab.evaluate("document.getElementById('browser').dataset.readyMs"))}
+        tab.wait_for_selector("#browser[data-whole-ms]")
+        found["judgements too"] = float(tab.evaluate("document.getElementById('browser').dataset.wholeMs"))
         tab.wait_for_timeout(1000)
         took = """use => { const begun = performance.now(); use(); return performance.now() - begun; }"""
         search = "const s = document.getElementById('pair-search'); s.value = {}; s.dispatchEvent(new Event('input'));"

@@ -17,26 +17,31 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Packed(NamedTuple):
-    """`text` is the base64 of the deflated lines, `rows` how many of the rows it holds."""
+    """Base64 of deflated lines. `first`: the head, then a line for each row, which the page reads at once; `second`: a
+    line for each row that it reads when it can be used already. `rows`: how many rows these are."""
 
-    text: str
+    first: str
+    second: str
     rows: int
 
 
 def pack(head: dict[str, Any], rows: Iterable[tuple[Any, Any]], most: int = MOST) -> Packed:
-    """One line for the head and two for each row, as many rows as `most` bytes hold: what the page reads at once, and
-    what it reads when somebody opens the row."""
-    squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    parts = [squeeze.compress(_line(head))]
-    size, count = len(parts[0]), 0
+    """The head and the two parts of each row, as many rows as `most` bytes hold."""
+    squeezes = tuple(zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS) for _ in range(2))
+    parts = [[squeezes[0].compress(_line(head))], [b""]]
+    size, count = len(parts[0][0]), 0
     for row in rows:
-        parts.append(squeeze.compress(b"".join(map(_line, row))))
-        size += len(parts[-1])
+        for squeeze, part, value in zip(squeezes, parts, row, strict=True):
+            part.append(squeeze.compress(_line(value)))
+            size += len(part[-1])
         count += 1
         if size > most:
             break
-    parts.append(squeeze.flush())
-    return Packed(base64.b64encode(b"".join(parts)).decode("ascii"), count)
+    first, second = (
+        base64.b64encode(b"".join([*part, squeeze.flush()])).decode("ascii")
+        for squeeze, part in zip(squeezes, parts, strict=True)
+    )
+    return Packed(first, second, count)
 
 
 def _line(value: Any) -> bytes:

@@ -1,6 +1,5 @@
 // The pair browser of a report. Texts of models reach the page as text nodes alone, never as markup; nothing is fetched
-// and nothing is stored. The data is unpacked here: the first line is the head; then each pair has a line, and one of its
-// judgements, which is read when the pair is opened.
+// and nothing is stored. The data is unpacked here: the pairs at once, their judgements when the page can be used.
 "use strict";
 (() => {
   const $ = (id) => document.getElementById(id);
@@ -106,8 +105,8 @@
     };
   };
   const judgementsOf = (pair) => {
-    if (typeof pair.judgements === "string") pair.judgements = JSON.parse(pair.judgements);
-    return pair.judgements;
+    if (pair.judgements === undefined && judged !== null) pair.judgements = JSON.parse(judged[pair.number]);
+    return pair.judgements || [];
   };
   const TOGGLES = [
     ["critics", "critics disagree", "two critics name different winners under the same principle"],
@@ -126,6 +125,7 @@
   let J = {};
   let head = null;
   let pairs = [];
+  let judged = null; // a line of judgements for every pair, once they are unpacked
   let lenses = [{ kind: "all", name: "" }];
   let known = []; // facts of every pair, by lens
   let shown = []; // numbers of the pairs that pass
@@ -370,8 +370,9 @@
     });
     const parts = [place, ...turns, replies(pair, own.p), title, axesOf(pair)];
     if (pair.votes.length) parts.push(votesTable(pair));
+    const none = judged === null ? "Reading the judgements …" : "The judgements of this pair are not in this page.";
     if (judgementsOf(pair).length) parts.push(judgementsTable(pair));
-    else if (pair.votes.length) parts.push(make("p", "muted", "The judgements of this pair are not in this page."));
+    else if (pair.votes.length) parts.push(make("p", "muted", none));
     if (prompt !== null) parts.push(promptOf(pair, judgementsOf(pair)[prompt]));
     detail.replaceChildren(...parts);
     detail.scrollTop = 0;
@@ -460,24 +461,24 @@
 
   // ---- Start ----------------------------------------------------------------------------------------------------------
 
-  const unpacked = async (text) => {
-    const raw = atob(text);
+  const unpacked = async (id) => {
+    const raw = atob($(id).textContent);
+    $(id).remove();
     const bytes = new Uint8Array(raw.length);
     for (let i = 0; i < raw.length; i += 1) bytes[i] = raw.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
     return (await new Response(stream).text()).trimEnd().split("\n");
   };
   const start = async () => {
-    const lines = await unpacked($("pair-data").textContent);
-    $("pair-data").remove();
+    const lines = await unpacked("pair-data");
     head = JSON.parse(lines[0]);
     const places = (names) => Object.fromEntries(names.map((name, place) => [name, place]));
     V = places(head.columns.vote);
     J = places(head.columns.judgement);
     const names = head.columns.pair;
-    for (let line = 1; line + 1 < lines.length; line += 2) {
+    for (let line = 1; line < lines.length; line += 1) {
       const values = JSON.parse(lines[line]);
-      const pair = { judgements: lines[line + 1] };
+      const pair = { number: line - 1 };
       for (let place = 0; place < names.length; place += 1) pair[names[place]] = values[place];
       pairs.push(pair);
     }
@@ -487,6 +488,9 @@
     filter();
     document.addEventListener("keydown", press);
     browser.dataset.readyMs = performance.now().toFixed(0);
+    judged = await unpacked("judged-data");
+    describe();
+    browser.dataset.wholeMs = performance.now().toFixed(0);
     const warm = (from) => { // the first search is as quick as the others
       for (const pair of pairs.slice(from, from + 2000)) haystack(pair);
       if (from + 2000 < pairs.length) setTimeout(warm, 0, from + 2000);

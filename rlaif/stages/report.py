@@ -88,6 +88,12 @@ class Inputs(NamedTuple):
 
 def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     """Write `report.json` and `report.html`."""
+    write(config, engines, inputs)
+    return ["report.json", "report.html"]
+
+
+def write(config: Config, engines: Engines, inputs: Inputs) -> Report:
+    """The same, for callers that want the report."""
     from rlaif.page import render  # draws with matplotlib, which takes a second to load
 
     report, book = gather(config, engines, inputs)
@@ -97,7 +103,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     for problem in report.problems:
         engines.reporter.line(f"report: {problem.file}: {problem.what}")
     engines.reporter.line(f"report: {inputs.out / 'report.html'}")
-    return ["report.json", "report.html"]
+    return report
 
 
 def gather(config: Config, engines: Engines, inputs: Inputs) -> tuple[Report, pairbook.Book]:

@@ -127,7 +127,7 @@ def visit(browser: Any, path: Path) -> Seen:
     seen.tab.on("dialog", answer)
     seen.tab.on("request", lambda request: seen.requests.append(request.url))
     seen.tab.goto(path.as_uri(), wait_until="load")
-    seen.tab.wait_for_selector("#pair-detail *")
+    seen.tab.wait_for_selector("#browser[data-whole-ms]")
     return seen
 
 
