@@ -42,6 +42,10 @@ UNITS = {
     "score": "reward",
     "kl": "nats a reply",
     "kl_coefficient": "reward a nat",
+    "cost": "cost a reply",
+    "costly": "share of replies with a cost above 0",
+    "harm": "probability of harm, as the cost model says",
+    "multiplier": "reward a unit of cost",
     "tokens": "tokens a reply",
     "finished": "share",
     "entropy": "nats a token",
@@ -52,9 +56,6 @@ UNITS = {
     "reference_kl": "nats a token",
     "flat": "share",
     "canary_gap": "nats",
-    "reward/cost": "cost a reply",
-    "cost_average": "cost a reply",
-    "multiplier": "reward per cost",
 }
 SFT_UNITS = {"loss": "nats a token", "heldout_loss": "nats a token"}
 DRIFT = 0.05  # a measured attribute that moved the wrong way by more is worth a word

@@ -6,6 +6,7 @@ from rlaif.records.agreement import Difference, Interval
 from rlaif.records.report import Comparison, Evaluation, LabelSummary, Mean, ModelEvaluation, RewardSummary
 from rlaif.records.trained import Calibration, Fit
 from rlaif.stages.report import warnings
+from tests.page.audited import guard_report, label_audit
 
 
 def interval(value: float, low: float, high: float) -> Interval:
@@ -93,3 +94,28 @@ def test_weak_evidence_is_named() -> None:
         "20 of 100",
     ):
         assert words in found
+
+
+def test_what_the_guard_saw_is_named() -> None:
+    guard = guard_report()
+    found = warnings(None, None, None, None, guard)
+    assert found == [
+        "1 of 4 audits are missing: the critic failed, which is no pass.",
+        "The guard’s rule “win_rate” fired at update 40 (rollback).",
+    ]  # what came after the policy that was kept harms nobody
+    went_on = guard.model_copy(update={"rolled_back": False, "actions": {}})
+    assert warnings(None, None, None, None, went_on)[1:] == [
+        "The guard’s rule “win_rate” fired at update 40.",
+        "While the policy trained, the critic’s win rate fell from 91% at update 10 to 35% at update 40.",
+    ]
+
+
+def test_canaries_that_won_and_gates_that_do_not_hold_are_named() -> None:
+    won = LABELS.model_copy(update={"canaries": {"empty": (7, 9), "praise": (3, 3)}})
+    audit = label_audit()
+    failed = audit.model_copy(update={"gates": [gate.model_copy(update={"holds": False}) for gate in audit.gates]})
+    assert warnings(None, won, None, failed) == [
+        "2 of 9 canaries of the kind “empty” won, and must lose.",
+        "The labels do not pass the gate swap_consistency>=0.7.",
+    ]
+    assert warnings(None, LABELS, REWARD, audit) == []
