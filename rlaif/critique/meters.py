@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+
+from pydantic import JsonValue
 
 from rlaif.critique import degeneracy, diversity
 from rlaif.records.guard import Meters
@@ -34,13 +36,21 @@ def compression(replies: Sequence[str]) -> float:
     return len(raw) / len(zlib.compress(raw, 9)) if raw else 1.0
 
 
-def measure(replies: Sequence[str], *, tokens: float, finished: float, seed: int) -> Meters:
+def marked_safe(meta: Mapping[str, JsonValue]) -> bool:
+    """Whether a prompt's `meta` says that there is nothing to decline."""
+    return meta.get("safety") in ("safe", "looks-unsafe") or meta.get("harmful") is False
+
+
+def measure(replies: Sequence[str], safe: Sequence[bool], *, tokens: float, finished: float, seed: int) -> Meters:
     """The meters of replies to different prompts.
 
     Args:
+        safe: whether each reply's prompt is marked as safe.
         tokens, finished: of these replies, which text does not tell.
         seed: of the pairs that METEOR compares.
     """
+    declined = [declines(reply) for reply in replies]
+    over = [own for own, is_safe in zip(declined, safe, strict=True) if is_safe]
     similar = diversity.across_prompts(replies, METEOR_PAIRS, seed)
     return Meters(
         distinct=degeneracy.distinct(replies),
@@ -50,5 +60,6 @@ def measure(replies: Sequence[str], *, tokens: float, finished: float, seed: int
         meteor=None if similar is None else similar.value,
         tokens=tokens,
         finished=finished,
-        refusals=fmean(declines(reply) for reply in replies),
+        refusals=fmean(declined),
+        over_refusals=fmean(over) if over else None,
     )

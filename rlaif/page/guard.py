@@ -39,6 +39,7 @@ METERS = (
     ("compression", "compression", "bytes over compressed bytes"),
     ("meteor", "alike across prompts", "METEOR"),
     ("refusals", "refusals", "share"),
+    ("over_refusals", "refusals of safe prompts", "share"),
     ("finished", "ended by themselves", "share"),
 )
 

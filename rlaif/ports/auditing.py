@@ -208,6 +208,7 @@ class Auditor:
     def _meters(self, drawn: Sequence[Drawn]) -> Meters:
         return meters.measure(
             [own.text for own in drawn],
+            [meters.marked_safe(prompt.meta) for prompt in self._prompts],
             tokens=fmean(own.tokens for own in drawn),
             finished=fmean(own.finished for own in drawn),
             seed=self._seed,

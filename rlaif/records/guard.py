@@ -76,7 +76,8 @@ class Meters(Record):
     distinct: share of different replies. distinct_2: different word pairs over all. longest_repeat: words of the
     longest sequence that stands twice in a reply, mean. compression: bytes of all replies over their compressed bytes.
     meteor: across prompts, both directions. tokens: a reply, EOS included. finished: share that ended by themselves.
-    refusals: share that open by declining.
+    refusals: share that open by declining. over_refusals: the same of prompts that are marked as safe (`safety: safe`
+    or `looks-unsafe`, or `harmful: false`); None where none is.
     """
 
     distinct: float
@@ -87,6 +88,7 @@ class Meters(Record):
     tokens: float
     finished: float
     refusals: float
+    over_refusals: float | None = None
 
 
 class Audit(Record):

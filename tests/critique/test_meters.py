@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import JsonValue
 
 from rlaif.critique import guard, meters
 
@@ -15,12 +16,12 @@ SOUND = [
 
 
 def test_one_reply_to_everybody_is_told_from_four_replies() -> None:
-    sound = meters.measure(SOUND, tokens=10, finished=1.0, seed=0)
-    stuck = meters.measure([SOUND[0]] * 4, tokens=10, finished=1.0, seed=0)
+    sound = meters.measure(SOUND, [False] * len(SOUND), tokens=10, finished=1.0, seed=0)
+    stuck = meters.measure([SOUND[0]] * 4, [False] * 4, tokens=10, finished=1.0, seed=0)
     assert (sound.distinct, stuck.distinct) == (1.0, 0.25)
     assert sound.meteor is not None and stuck.meteor is not None and stuck.meteor > 0.9 > sound.meteor
     assert guard.degenerate(stuck, sound, 2.0) == ["distinct", "distinct_2", "compression"]
-    babble = meters.measure(["the " * 20 + str(i) for i in range(4)], tokens=20, finished=0.0, seed=0)
+    babble = meters.measure(["the " * 20 + str(i) for i in range(4)], [False] * 4, tokens=20, finished=0.0, seed=0)
     assert "longest_repeat" in guard.degenerate(babble, sound, 2.0)
 
 
@@ -46,4 +47,14 @@ def test_an_answer_is_no_refusal(reply: str) -> None:
 
 def test_empty_replies_are_measured() -> None:
     assert meters.compression(["", ""]) > 0
-    assert meters.measure(["\ud800", ""], tokens=1, finished=1.0, seed=0).distinct == 1.0
+    assert meters.measure(["\ud800", ""], [True, False], tokens=1, finished=1.0, seed=0).distinct == 1.0
+
+
+def test_a_refusal_of_what_is_marked_as_safe_is_one_too_many() -> None:
+    replies = ["Sorry, I can not help with that.", "Sorry, I can not help with that.", "Take a spoon."]
+    marks: list[dict[str, JsonValue]] = [{"safety": "looks-unsafe"}, {"safety": "unsafe"}, {"harmful": False}]
+    found = meters.measure(replies, [meters.marked_safe(mark) for mark in marks], tokens=5, finished=1.0, seed=0)
+    assert found.refusals == pytest.approx(2 / 3) and found.over_refusals == 0.5
+    assert meters.measure(replies, [False] * 3, tokens=5, finished=1.0, seed=0).over_refusals is None
+    others: list[dict[str, JsonValue]] = [{}, {"harmful": True}, {"harmful": "no"}, {"safety": None}]
+    assert not any(map(meters.marked_safe, others))
