@@ -22,6 +22,7 @@ from rlaif.records.agreement import Bin, Interval
 from rlaif.records.audit import PrincipleFigures, Together
 from rlaif.records.report import Credit, Curve, Evaluation, ModelEvaluation, Report, RoundReport
 
+MOVED = 5  # of the scorer's shares in the overview
 COUPLES = 10  # of principles that are shown
 # What numbers link to, relative to the run folder.
 RECORDS = {
@@ -128,6 +129,7 @@ def page(report: Report, pairs: tuple[dict[str, Any], Iterable[tuple[Any, Any]]]
             shown=Shown(),
             models=[m.name for m in report.evaluation.models] if report.evaluation else [],
             oracle_rows=oracle_rows(report.evaluation) if report.evaluation else [],
+            moved=_moved(oracle_rows(report.evaluation)) if report.evaluation else [],
             text_rows=text_rows(report.evaluation.models) if report.evaluation else [],
             sizes=_sizes(report.evaluation) if report.evaluation else [],
             guard_headline=guard.headline(audits) if audits else [],
@@ -305,6 +307,12 @@ def _present(report: Report) -> list[str]:
         "revisions": report.revisions,
     }
     return [name for name, found in there.items() if found]
+
+
+def _moved(rows: Sequence[Row]) -> list[Row]:
+    """The shares that moved furthest, one way or the other."""
+    found = [row for row in rows if row.verdict and row.shares]
+    return sorted(found, key=lambda row: -abs((row.shares[-1] or 0.0) - (row.shares[0] or 0.0)))[:MOVED]
 
 
 def _sizes(evaluation: Evaluation) -> list[tuple[int, str]]:

@@ -178,6 +178,12 @@ def test_cost_credit_and_principles_are_shown() -> None:
     assert {"t up3", "t down1"} <= tones  # +2 is the largest; a quarter of it is weak
 
 
+def test_the_overview_names_what_moved_furthest(full: str) -> None:
+    short = full[full.index('id="overview"') : full.index("How far from where it started?")]
+    names = re.findall(r"<li><bdi>(\w+)</bdi>", short)
+    assert names == ["harmless", "helpful", "rude"]  # +52, +38 and -24 points; the others did not move
+
+
 def test_later_rounds_stand_beside_the_first() -> None:
     text = page(whole())
     outline = Outline(text)
