@@ -332,6 +332,9 @@ def describe(found: Tuning, out: Path) -> str:
     )
     if found.difference is not None:
         lines.append(f"reward, winner less the model's own: {_number(found.difference, sign=True)}")
+    if found.confirmed is not None and found.confirmed.distinct < found.own.distinct / 2:
+        was = f"{found.own.distinct:.0%} of the model's own are"
+        lines.append(f"look at its replies: {found.confirmed.distinct:.0%} of them are different, {was}")
     chosen = "the winner" if found.chosen != OWN else "the model's own decoding"
     lines += ["", f"kept: {chosen}: {found.why}", f"wrote {out / 'generation_config.json'}"]
     return "\n".join(lines)

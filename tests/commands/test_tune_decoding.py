@@ -60,6 +60,10 @@ def test_a_winner_that_both_halves_find_better_is_kept() -> None:
     assert found.own.reward.value == pytest.approx(0.5)  # of the second half
     assert [c.setting for c in found.candidates] == [OWN, COOL, COLD]
     assert found.shown[0].own == found.shown[0].winner != ""
+    assert "look at its replies" not in tune_decoding.describe(found, Path("out"))
+    assert found.confirmed is not None
+    collapsed = found.model_copy(update={"confirmed": found.confirmed.model_copy(update={"distinct": 0.4})})
+    assert "40% of them are different, 100% of the model's own" in tune_decoding.describe(collapsed, Path("out"))
 
 
 def test_a_winner_of_the_first_half_alone_is_not_kept() -> None:
