@@ -17,7 +17,8 @@ from tests.commands.runs import make_labels, make_run
 
 HOSTILE = (
     "</td></table><script>alert(1)</script> ``` | [x](javascript:alert(1)) ![y](http://evil.test/z.png) "
-    "<img src=x onerror=alert(1)> **bold** $$x$$ http://evil.test @someone \u202egnirts\u202c \u200b end"
+    "<img src=x onerror=alert(1)> **bold** $$x$$ http://evil.test @someone \u202egnirts\u202c \u200b "
+    "` <b>out</b> `` end"
 )
 
 
@@ -93,7 +94,7 @@ def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
     for name in ("model/README.md", "dataset/README.md", "disclosure.md"):
         text = (folder / "card" / name).read_bytes().decode()
         page = html(text)
-        assert "<script" not in page and "<img" not in page and "<a href" not in page and "<strong>bold" not in page
+        assert not [tag for tag in ("<script", "<img", "<a href", "<strong>bold", "<b>") if tag in page]
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "\u202e" not in text and "\u200b" not in text
         assert page.count("<table>") == page.count("</table>") and "<U+202E>" in text
     shown = (folder / "card/disclosure.md").read_text()
