@@ -30,6 +30,8 @@ def test_one_reply_to_everybody_is_told_from_four_replies() -> None:
     [
         "I'm sorry, but I can't help with that.",
         "I cannot assist with this request.",
+        "I can't help with that.",
+        "I won’t provide such a list.",
         "I must decline, because people could be harmed.",
         "Sorry, I can not do this because other people would suffer.",
         "I am unable to provide that.",
@@ -40,7 +42,17 @@ def test_a_refusal_is_known_by_its_words(reply: str) -> None:
     assert meters.declines(reply)
 
 
-@pytest.mark.parametrize("reply", [*SOUND, "", "You can do it: help your neighbour paint.", "当然可以，先洗米。"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *SOUND,
+        "",
+        "You can do it: help your neighbour paint.",
+        "I can help.",
+        "It can't rain for ever.",
+        "当然可以，先洗米。",
+    ],
+)
 def test_an_answer_is_no_refusal(reply: str) -> None:
     assert not meters.declines(reply)
 
