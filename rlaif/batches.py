@@ -162,12 +162,25 @@ class Rollouts:
         return int(self.keep_BT.sum())
 
     def select(self, index: Tensor) -> Self:
-        """The rows that `index` names (positions or a boolean mask), as an object of the same type."""
-        return type(self)(**{name: tensor[index] for name, tensor in _tensors(self, type(self)).items()})
+        """The rows that `index` names (positions or a boolean mask), as an object of the same type.
+
+        Raises:
+            ValueError: it names none.
+        """
+        return self._with({name: tensor[index] for name, tensor in _tensors(self, type(self)).items()})
 
     def to(self, device: torch.device | str) -> Self:
         """A copy on another device."""
-        return type(self)(**{name: tensor.to(device) for name, tensor in _tensors(self, type(self)).items()})
+        return self._with({name: tensor.to(device) for name, tensor in _tensors(self, type(self)).items()})
+
+    def _with(self, tensors: dict[str, Tensor]) -> Self:
+        """An object of the same type with tensors that come of this one's, row by row: what was checked is not checked
+        again, for every micro-batch."""
+        if not len(tensors["keep_BT"]):
+            raise ValueError("a batch needs rows")
+        made = object.__new__(type(self))
+        made.__dict__.update(tensors)
+        return made
 
     def scored(self, *, logprobs_BT: Tensor, ref_logprobs_BT: Tensor, scores_B: Tensor) -> Scored:
         """These rollouts with the trainer's view of them; see `Scored` for the fields."""
