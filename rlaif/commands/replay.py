@@ -129,7 +129,7 @@ def _named(card: Card, reporter: Reporter) -> tuple[list[Difference], list[str]]
     found, unchecked = [], []
     for role, model in card.models.items():
         if model.digest is None:
-            unchecked.append(f"{role} {model.name}: it is a name, of an endpoint or a Hub")
+            unchecked.append(f"{role} {model.name}: the name is all that is known of it")
         else:
             now = write.sealed(model.name, reporter).digest or NOT_THERE
             found.append(Difference(f"{role} {model.name}", model.digest, now))
