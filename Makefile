@@ -9,12 +9,13 @@ export GOMP_SPINCOUNT = 0
 
 # `make -j` runs the targets one by one: they write the same caches and share the cores.
 .NOTPARALLEL:
-.PHONY: help setup quickstart test check static quick clean
+.PHONY: help setup quickstart test check static quick docs clean
 
 help:
 	@echo "make quickstart   run the whole loop on this machine, from a constitution to an aligned policy"
 	@echo "make test         run every test, slow and real-engine ones included"
 	@echo "make check        format, lint, types, import rules and the quick tests: before every commit"
+	@echo "make docs         build docs/ into site/, with its own tools, which it installs into .venv"
 	@echo "make setup        make .venv with everything (the others do it by themselves)"
 	@echo "make clean        remove caches and builds; runs/ and .venv stay"
 	@echo "PYTHON=python3.12 names the Python to set up with; RLAIF_TORCH_INDEX PyTorch's CPU wheel index, if needed"
@@ -39,6 +40,11 @@ static: setup
 quick: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow and not vllm"
 
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 clean:
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find rlaif tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -102,7 +102,7 @@ def _table(what: str, rows: dict[str, Counts]) -> list[str]:
 def _across(found: TrialReport) -> list[str]:
     across = found.across or {}
     columns = list(dict.fromkeys(axis for cells in across.values() for axis in cells))
-    width = max(14, *(len(name) for name in (*across, *columns)))
+    width = max([14, *(len(name) for name in (*across, *columns))])
     lines = ["other principles on these tests: agree / against / unsure, by their axis"]
     lines.append(f"{'tests of axis':<{width}}" + "".join(f"  {name:>{width}}" for name in columns))
     for row, cells in across.items():
