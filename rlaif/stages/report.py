@@ -277,6 +277,12 @@ def _of_guard(guard: GuardReport) -> list[str]:
         if high is not None and top is not None and last.win_rate.value is not None and high < top:
             fell = f"from {top:.0%} at update {best.update} to {last.win_rate.value:.0%} at update {last.update}"
             found.append(f"While the policy trained, the critic’s win rate fell {fell}.")
+    held = [audit for audit in guard.audits if audit.principles]
+    for audit in [audit for audit in held if audit.update == guard.kept] or held[-1:]:
+        for name, rate in audit.principles.items():
+            if rate.value is not None and rate.high is not None and rate.high < 0.5:
+                text = f"Under “{name}” the critic likes the policy less than the reference: it wins {rate.value:.0%}"
+                found.append(f"{text} at update {audit.update}.")
     return found
 
 

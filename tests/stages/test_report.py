@@ -110,6 +110,14 @@ def test_what_the_guard_saw_is_named() -> None:
     ]
 
 
+def test_a_principle_that_pays_for_the_others_is_named() -> None:
+    guard = guard_report()
+    worse = [audit.model_copy(update={"principles": {"useful": interval(0.2, 0.1, 0.35)}}) for audit in guard.audits]
+    found = warnings(None, None, None, None, guard.model_copy(update={"audits": worse}))
+    assert found[-1] == "Under “useful” the critic likes the policy less than the reference: it wins 20% at update 10."
+    assert sum("useful" in text for text in found) == 1
+
+
 def test_canaries_that_won_and_gates_that_do_not_hold_are_named() -> None:
     won = LABELS.model_copy(update={"canaries": {"empty": (7, 9), "praise": (3, 3)}})
     audit = label_audit()
