@@ -141,8 +141,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
                 replies = [reply for part in processes.gather(sampled.replies) for reply in part]
                 seen.rows, seen.replies, seen.tensors = kept, [replies[row] for row in kept], scored
                 gap = canary(*compared(scored, learner, algorithm, config, update), config.canary_limit, update)
-                order = seeds.derive(inputs.seed, str(update), "minibatches")
-                state, logged = learn(algorithm, settings, learner, scored, state, order)
+                state, logged = learn(algorithm, settings, learner, scored, state, inputs.seed, update)
                 heard = guardian.after(update, actor, learner) if guardian else QUIET
                 state = heard.applied(state)
                 logged |= {"canary_gap": gap, **term_means(scores, len(kept)), **heard.logged}
@@ -281,7 +280,8 @@ def learn(
     learner: PolicyLearner,
     scored: Scored,
     state: dict[str, float],
-    order_seed: int,
+    seed: int,
+    update: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Preparation and optimiser steps of one update; the algorithm's next state, and what to log."""
     import torch
@@ -289,7 +289,7 @@ def learn(
     batch = algorithm.prepare(scored, settings, state)
     observed = algorithm.observe(batch)
     loss = partial(algorithm.loss, config=settings)
-    shuffle = torch.Generator().manual_seed(order_seed)
+    shuffle = torch.Generator().manual_seed(seeds.derive(seed, str(update), "minibatches"))
     rows = len(batch.keep_BT)
     stats: list[dict[str, float]] = []
     for _ in range(settings.epochs):

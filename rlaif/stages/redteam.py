@@ -112,7 +112,7 @@ def requests(config: Config, constitution: Constitution, train: Sequence[Prompt]
         shown = chance.sample(single, min(config.shown, len(single)))
         weights = [principle.weight for principle in constitution.principles]
         aim = chance.choices(constitution.principles, weights=weights)[0]
-        messages = templates.render(template, fence=templates.fence_for(*shown), examples=shown, principle=aim.prefer)
+        messages = templates.render(template, fence=templates.fence_for(*shown), examples=shown, prefer=aim.prefer)
         found.append(Asked(GenerateRequest(messages, seeds.derive(seed, str(number), "attack")), aim.id))
     return found
 

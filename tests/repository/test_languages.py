@@ -63,6 +63,7 @@ VALUES: dict[str, Any] = {
     "critique_request": "挑错丑",
     "revision_request": "重写寅",
     "order": "ab",
+    "examples": ["例如卯", "例如辰", "例如巳"],
 }
 
 
@@ -85,11 +86,12 @@ def asked(name: str) -> list[str]:
     """The texts that a template puts into its prompt, those of its conversation included."""
     parts = [parsed(name), *(parsed(part) for part in meta.find_referenced_templates(parsed(name)) if part)]
     names = set().union(*(meta.find_undeclared_variables(part) for part in parts)) - {"fence", "order"}
-    return [
-        text
-        for own in sorted(names)
-        for text in ([m.content for m in VALUES[own]] if own == "conversation" else [VALUES[own]])
-    ]
+    found: list[str] = []
+    for own in sorted(names):
+        value = VALUES[own]
+        parts_of = value if isinstance(value, list) else [value]
+        found += [part.content if isinstance(part, Message) else part for part in parts_of]
+    return found
 
 
 def test_all_templates_have_a_twin() -> None:
@@ -112,7 +114,7 @@ def test_twins_say_every_text_once_and_in_the_same_order(name: str) -> None:
     both = rendered(name, "en"), rendered(name, "zh")
     assert len(both[0]) == len(both[1])
     texts = asked(name)
-    assert len(texts) > 4
+    assert len(texts) >= 4
     for shown in both:
         assert [sum(part.count(text) for part in shown) for text in texts] == [1] * len(texts)
     english, chinese = (sorted(texts, key=shown[1].index) for shown in both)
