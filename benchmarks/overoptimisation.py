@@ -120,7 +120,9 @@ def settings(variant: str, seed: int) -> list[str]:
     if variant == "unguarded":
         return [*found, "policy.guard=null"]
     guarded = [*found, "policy.guard.critic=hf:tinyworld/critic"]
-    return guarded if variant == "guarded" else [*guarded, "rounds=2", "policy.guard.feedback=true"]
+    return (
+        guarded if variant == "guarded" else [*guarded, "rounds=2", "policy.guard.feedback=true", "reward.check=warn"]
+    )
 
 
 def points(path: Path) -> list[Point]:
