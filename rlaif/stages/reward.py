@@ -52,6 +52,9 @@ class Config(Fitting):
     uncertainty_coefficient: float = Field(
         default=0.1, ge=0, description="of `combine: uncertainty`; 0.1 is the literature's for PPO, 0.5 for best-of-n"
     )
+    exploit_weight: float = Field(
+        default=8.0, gt=0, description="of an exploit that a guard fed back, beside a label's 1: exploits are few"
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="of the loss, see rlaif/algorithms/bradley_terry.py; only a run checks them, not this schema",
@@ -190,10 +193,10 @@ def _material(config: Config, inputs: Inputs) -> Material:
     rounds = [read_rows(path, Label, "labels") for path in inputs.labels] or [_chosen(inputs)]
     exploits = [row.label for path in inputs.exploits for row in read_rows(path, Exploit, "exploits")]
     parts = [fitting.on_axis(labels, config.axis, file) for labels in (*rounds, exploits) if labels]
-    caught = parts.pop() if exploits else []
+    heavy = [x.model_copy(update={"weight": config.exploit_weight * x.weight}) for x in parts.pop()] if exploits else []
     split = fitting.split([x for own in parts for x in own], _usable, file)
     earlier = sum(map(_usable, (x for own in parts[:-1] for x in own if fitting.held_out(x))))
-    return Material(split, earlier, fitting.parted(caught, _usable))
+    return Material(split, earlier, fitting.parted(heavy, _usable))
 
 
 def _usable(label: Label) -> bool:
