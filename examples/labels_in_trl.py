@@ -41,6 +41,8 @@ def preferences(folder: str | Path, *, axis: str | None = None, least_margin: fl
 
 def main() -> None:
     data = preferences(sys.argv[1])
+    if not len(data):
+        raise SystemExit("no label says surely enough who won; see `rlaif labels audit`")
     print(f"{len(data)} pairs, columns {', '.join(data.column_names)}")
     for name in ("prompt", "chosen", "rejected"):
         print(f"{name}: {data[0][name]}")

@@ -35,7 +35,10 @@ class WordCritic:
     def generate(
         self, requests: Sequence[chat.GenerateRequest], sampling: chat.Sampling, on_answer: chat.OnAnswer | None = None
     ) -> list[chat.Generation | chat.Failure]:
-        return [chat.Generation(Random(r.seed).choice(r.choices or self._words), True, 1) for r in requests]
+        seeds = [request.seed if sampling.temperature else 0 for request in requests]
+        choices = [request.choices or self._words for request in requests]
+        texts = [Random(seed).choice(own) for seed, own in zip(seeds, choices, strict=True)]
+        return [chat.Generation(text, finished=True, tokens=1) for text in texts]
 
     def close(self) -> None:
         pass
