@@ -235,6 +235,15 @@ def test_files_within_sentences_exist() -> None:
     assert not gone
 
 
+def test_messages_that_the_symptoms_quote_are_those_of_the_code() -> None:
+    source = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "rlaif").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # a text over several lines
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    quoted = [text for row in rows for text in re.findall(r"`([^`]+ [^`]+ [^`]+)`", row)]
+    assert len(quoted) > 12
+    assert not [text for text in quoted if any(part.strip() not in source for part in text.split("..."))]
+
+
 def test_every_paper_that_is_cited_is_in_the_index() -> None:
     number = re.compile(r"(?:arXiv |abs/|\b)(\d{4}\.\d{5})\b")
     files = [*(ROOT / "rlaif").rglob("*.py"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")]
