@@ -105,13 +105,14 @@ def run_until(run_file: str, until: str, out: Path | None, fresh: bool, sets: li
         if processes.rank > 0:
             return
     if until == "report":
-        say(summary.data(folder, timings), summary.table(folder), as_json)
+        following = summary.following(folder, config.constitution, config.critic)
+        say(summary.data(folder, timings), f"{summary.table(folder)}\n{following}", as_json)
     else:
         stages = pipeline.names_of(config)
-        following = stages[stages.index(until) + 1]
+        after = stages[stages.index(until) + 1]
         options = [
             *(word for change in sets or () for word in ("--set", change)),
             *(("--out", str(out)) if out else ()),
         ]
-        text = f"{until}: {folder / until}\nnext: {shlex.join(['rlaif', following, str(run_file), *options])}"
+        text = f"{until}: {folder / until}\nnext: {shlex.join(['rlaif', after, str(run_file), *options])}"
         say({"stage": until, "folder": str(folder / until)}, text, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,6 +100,16 @@ def table(folder: Path) -> str:
     lines += [f"warning: {warning}" for warning in report.warnings]
     lines.append(f"\nreport: {(folder / 'report' / 'report.html').resolve()}")
     return "\n".join(lines)
+
+
+def following(folder: Path, constitution: str, critic: str) -> str:
+    """What to do next: cards of the run, or labels of the user's own pairs by its critic."""
+    label = shlex.join(["rlaif", "label", "--constitution", constitution, "--pairs", "FILE", "--critic", critic])
+    return (
+        f"next: rlaif card {shlex.quote(str(folder))}\n"
+        f"or:   {label} --out labels\n"
+        '      for pairs of your own: FILE has lines {"prompt": ..., "responses": [..., ...]}'
+    )
 
 
 def _importance(key: str) -> tuple[int, str]:

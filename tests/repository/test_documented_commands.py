@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 import typer
 
 from rlaif import cli
+from rlaif.commands import summary
 from rlaif.critique.readback import shown
 from rlaif.records import shipped
 from rlaif.records.prompt import Message
@@ -186,7 +188,7 @@ def prepared(line: Line) -> list[str]:
         before = word
     if words.count(STAND_IN) > 1:  # a critic is named once
         words[words.index(STAND_IN)] = "scripted:rlaif.testing.scripts:prefers_longer"
-    if "--pairs" in words and "--limit" not in words and words[0] == "label":
+    if "--limit" not in words and words[:2] in (["label", "--constitution"], ["critic", "attack"]):
         words += ["--limit", "8"]
     return words
 
@@ -203,6 +205,15 @@ def test_the_quick_ones_run_in_their_order(page: str, desk: Path, tmp_path: Path
             continue
         done = rlaif(*prepared(line), cwd=cwd)
         assert done.returncode in (0, 3), f"{line.text}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"
+
+
+def test_what_a_finished_run_names_next_goes_through_on_pairs_of_ones_own(desk: Path) -> None:
+    text = summary.following(Path("runs/x"), "tinyworld", "vllm:tinyworld/critic")
+    card, label = (Line("run", tuple(shlex.split(line)[1:])) for line in text.splitlines()[:2])
+    assert faults(card) == faults(label) == []
+    words = ["pairs.jsonl" if word == "FILE" else word for word in prepared(label)]
+    done = rlaif(*words, cwd=desk)
+    assert done.returncode == 0, done.stderr
 
 
 def test_both_readmes_name_the_same_commands_and_pages() -> None:
