@@ -12,6 +12,7 @@ from rlaif.records.guard import Audit, Meters, Rule
 FACTOR = 2.0  # of `degenerate`, where a rule names none
 SLACK = 2.0  # words: a short repeat, such as a name, is no sign of anything
 Z = 1.959964
+EVEN = 0.5  # the win rate of the policy that training started from: it is the reference itself
 
 
 def fired(rules: Sequence[Rule], audits: Sequence[Audit]) -> list[Rule]:
@@ -70,10 +71,10 @@ def breached(rule: Rule, audits: Sequence[Audit]) -> bool:
         return last.cost is not None and last.cost - Z * (last.cost_error or 0.0) > rule.limit
     if rule.watch == "degenerate":
         return bool(degenerate(last.policy, last.reference, rule.limit or FACTOR))
-    before = [found for audit in audits[:-1] if (found := value(audit, rule.principle)) is not None]
+    before = [EVEN, *(found for audit in audits[:-1] if (found := value(audit, rule.principle)) is not None)]
     now = interval(last, rule.principle)
     high = None if now is None else now.high
-    return bool(before) and high is not None and high < max(before)
+    return high is not None and high < max(before)
 
 
 def degenerate(policy: Meters, reference: Meters, factor: float) -> list[str]:

@@ -190,7 +190,7 @@ def _why(rule: Rule, audits: Sequence[Audit]) -> str:
         own for audit in audits if (own := rules.interval(audit, rule.principle)) is not None and own.value is not None
     ]
     what = "win rate" if rule.principle is None else f"win rate under {rule.principle}"
-    best = max(own.value or 0.0 for own in known[:-1])
+    best = max([rules.EVEN, *(own.value or 0.0 for own in known[:-1])])
     return f"{what} {known[-1].value:.2f}, at most {known[-1].high:.2f}, was {best:.2f}"
 
 

@@ -56,6 +56,12 @@ def test_a_win_rate_under_its_best_fires_beyond_its_interval_and_after_its_patie
     assert guard.best(rules, audits) is audits[2]  # 0.75 reaches 0.8, with the same reward, later
 
 
+def test_training_starts_from_one_half() -> None:
+    """The first audit can be below what nothing had to be learnt for."""
+    rules = [Rule(watch="win_rate", patience=1)]
+    assert names(rules, [audit(1, 0.41)]) == [] and names(rules, [audit(1, 0.39)]) == ["win_rate"]
+
+
 def test_a_recovery_breaks_the_row() -> None:
     rules = [Rule(watch="win_rate", patience=2)]
     assert names(rules, [audit(i, rate) for i, rate in enumerate([0.8, 0.6, 0.8, 0.6])]) == []
