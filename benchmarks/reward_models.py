@@ -53,10 +53,10 @@ def main() -> None:
                 ]
                 write_rows(out / "labels.jsonl", Header(kind="labels", config_hash="", parents={}), signed)
                 config = cost.Config(axis="harmless", **SETTINGS)
-                cost.run(config, engines, cost.Inputs(out / "labels.jsonl", backbone, 0, out, NONE))
+                cost.run(config, engines, cost.Inputs([out / "labels.jsonl"], backbone, 0, out, NONE))
             else:
                 own = reward.Config(**SETTINGS, **MODELS[name])
-                reward.run(own, engines, reward.Inputs(labels, None, None, backbone, 0, out, NONE))
+                reward.run(own, engines, reward.Inputs([labels], None, None, backbone, 0, out, NONE))
         print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
 
 
