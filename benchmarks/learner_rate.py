@@ -55,7 +55,7 @@ def main() -> None:
 
     def update() -> None:
         scored = policy.view(learner, rollouts, Scores([0.0] * ROWS, {}, None), list(range(ROWS)))
-        policy.learn(algorithm, settings, learner, scored, algorithm.start(settings), 0)
+        policy.learn(algorithm, settings, learner, scored, algorithm.start(settings), 0, 1)
 
     update()  # the first one builds buffers
     rates, limits = [], []
