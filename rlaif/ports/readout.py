@@ -133,11 +133,13 @@ def label_summary(readout: Readout) -> LabelSummary | None:
     return found
 
 
-def curves(readout: Readout, name: str, units: dict[str, str]) -> list[Curve]:
-    """The named quantities of a metrics file, those that it has. Units: what each is measured in."""
+def curves(readout: Readout, name: str, units: dict[str, str], terms: str | None = None) -> list[Curve]:
+    """The named quantities of a metrics file, those that it has. Units: what each is measured in; `terms` that of the
+    terms of a mixed reward, which follow."""
     rows = list(readout.metrics(name))
+    mixed = sorted({key for row in rows for key in row.values if key.startswith("reward/")}) if terms else []
     found = []
-    for quantity, unit in units.items():
+    for quantity, unit in {**units, **dict.fromkeys(mixed, terms or "")}.items():
         points = [(row.step, row.values[quantity]) for row in rows if quantity in row.values]
         if points:
             steps, values = zip(*points, strict=True)

@@ -57,6 +57,7 @@ UNITS = {
     "flat": "share",
     "canary_gap": "nats",
 }
+TERMS = "a term of the reward, before its weight"
 SFT_UNITS = {"loss": "nats a token", "heldout_loss": "nats a token"}
 DRIFT = 0.05  # a measured attribute that moved the wrong way by more is worth a word
 FAR = 20  # nats a reply from which on a score is more likely to be a hack
@@ -141,7 +142,7 @@ def gather(config: Config, engines: Engines, inputs: Inputs) -> tuple[Report, pa
         reward=reward,
         cost=of.record("cost/summary.json", CostSummary),
         sft_curves=readout.curves(of, "sft/metrics.jsonl", SFT_UNITS),
-        policy_curves=readout.curves(of, "policy/metrics.jsonl", UNITS),
+        policy_curves=readout.curves(of, "policy/metrics.jsonl", UNITS, TERMS),
         guard=guard,
         rounds=rounds,
         credits=readout.credits(of, engines, evaluation.samples[: config.credits] if evaluation else [], "policy"),
@@ -173,7 +174,7 @@ def _round(own: Readout, number: int, guard: Guard | None, finished: Collection[
         reward=own.record("reward/summary.json", RewardSummary),
         cost=own.record("cost/summary.json", CostSummary),
         guard=guardreport.read(own, guard, finished=f"{own.part}policy" in finished),
-        policy_curves=readout.curves(own, "policy/metrics.jsonl", UNITS),
+        policy_curves=readout.curves(own, "policy/metrics.jsonl", UNITS, TERMS),
     )
 
 

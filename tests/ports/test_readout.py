@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,15 @@ def test_a_reward_model_that_cannot_be_loaded_is_a_problem(tmp_path: Path) -> No
     assert readout.credits(of, NoModel(), [sample], "policy") == []
     (problem,) = of.problems
     assert (problem.file, problem.what) == ("reward/model", "no token credit: this is no model")
+
+
+def test_the_terms_of_a_mixed_reward_have_curves_too(tmp_path: Path) -> None:
+    (tmp_path / "policy").mkdir()
+    rows = [{"step": step, "score": 1.0 * step, "reward/truth": 0.5 / step, "other": 1.0} for step in (1, 2)]
+    (tmp_path / "policy/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = readout.curves(Readout(tmp_path), "policy/metrics.jsonl", {"score": "reward", "kl": "nats"}, "a term")
+    assert [(c.name, c.unit, c.steps, c.values) for c in found] == [
+        ("score", "reward", [1, 2], [1.0, 2.0]),
+        ("reward/truth", "a term", [1, 2], [0.5, 0.25]),
+    ]
+    assert [c.name for c in readout.curves(Readout(tmp_path), "policy/metrics.jsonl", {"score": "reward"})] == ["score"]
