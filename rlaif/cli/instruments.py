@@ -27,7 +27,7 @@ def gap(
     judge: Annotated[str | None, typer.Option(help="ENGINE:MODEL that says what is truly better.")] = None,
     scorer: Annotated[str | None, typer.Option(help="module:Class that says so instead, by its prefer().")] = None,
     samples: Annotated[int, typer.Option("-n", "--samples", min=2, help="Samples of each prompt.")] = 4,
-    temperature: Annotated[float | None, typer.Option(min=0, help="Of sampling.", show_default="1")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling; above 0.", show_default="1")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest reply.", show_default="96")] = None,
     seed: Annotated[int | None, typer.Option(help="Of sampling.", show_default="0")] = None,
     price: Annotated[str | None, typer.Option(help="US dollars a million tokens, prompt/reply: 0.15/0.60.")] = None,
