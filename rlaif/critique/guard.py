@@ -42,7 +42,7 @@ def best(rules: Sequence[Rule], audits: Sequence[Audit]) -> Audit | None:
     """
     held = [audit for audit in audits if audit.missing is None]
     known = [(audit, held[: place + 1]) for place, audit in enumerate(held) if value(audit) is not None]
-    sound = [audit for audit, so_far in known if not any(breached(rule, so_far) for rule in rules)]
+    sound = [audit for audit, so_far in known if not any(doubted(rule, so_far) for rule in rules)]
     chosen = sound or [audit for audit, _ in known]
     top = max((value(audit) or 0.0 for audit in chosen), default=0.0)
     equal = [audit for audit in chosen if audit.win_rate is not None and (audit.win_rate.high or 0.0) >= top]
@@ -71,10 +71,28 @@ def breached(rule: Rule, audits: Sequence[Audit]) -> bool:
         return last.cost is not None and last.cost - Z * (last.cost_error or 0.0) > rule.limit
     if rule.watch == "degenerate":
         return bool(degenerate(last.policy, last.reference, rule.limit or FACTOR))
-    before = [EVEN, *(found for audit in audits[:-1] if (found := value(audit, rule.principle)) is not None)]
-    now = interval(last, rule.principle)
-    high = None if now is None else now.high
-    return high is not None and high < max(before)
+    return _fallen(rule, audits, certain=True)
+
+
+def doubted(rule: Rule, audits: Sequence[Audit]) -> bool:
+    """Whether the last of these audits is nothing to go back to: out of the rule's bounds, or a win rate whose whole
+    interval lies under the highest before it. That one was lucky, perhaps, which is why it is no breach by itself."""
+    if rule.watch == "win_rate":
+        return _fallen(rule, audits, certain=False)
+    return breached(rule, audits)
+
+
+def _fallen(rule: Rule, audits: Sequence[Audit], *, certain: bool) -> bool:
+    """Whether the win rate lies under the highest before it, the start's one half among them: `certain` counts the
+    chance in both (Newcombe's interval of the difference, from their Wilson intervals), else in the last alone."""
+    now = interval(audits[-1], rule.principle)
+    if now is None or now.value is None or now.high is None:
+        return False
+    known = [own for audit in audits[:-1] if (own := interval(audit, rule.principle)) is not None]
+    rates = [(own.value, own.low) for own in known if own.value is not None and own.low is not None]
+    top, low = max([(EVEN, EVEN), *rates])
+    margin = math.hypot(top - low, now.high - now.value) if certain else now.high - now.value
+    return top - now.value > margin
 
 
 def degenerate(policy: Meters, reference: Meters, factor: float) -> list[str]:

@@ -50,10 +50,12 @@ def names(rules: list[Rule], audits: list[Audit]) -> list[str]:
 
 def test_a_win_rate_under_its_best_fires_beyond_its_interval_and_after_its_patience() -> None:
     rules = [Rule(watch="win_rate", patience=2)]
-    rates = [0.5, 0.8, 0.75, 0.65, 0.6]  # 0.75 + 0.1 and 0.65 + 0.1: only the last two lie under 0.8
+    # of a difference the interval is wide by sqrt(0.1^2 + 0.1^2) = 0.1414: only the last two lie so far under 0.8
+    rates = [0.5, 0.8, 0.67, 0.65, 0.6]
     audits = [audit(10 * i, rate) for i, rate in enumerate(rates, start=1)]
     assert [names(rules, audits[:n]) for n in range(1, 6)] == [[], [], [], [], ["win_rate"]]
-    assert guard.best(rules, audits) is audits[2]  # 0.75 reaches 0.8, with the same reward, later
+    assert guard.best(rules, audits) is audits[1]
+    assert guard.doubted(rules[0], audits[:3]) and not guard.breached(rules[0], audits[:3])  # 0.67 + 0.1 < 0.8
 
 
 def test_training_starts_from_one_half() -> None:
@@ -84,7 +86,7 @@ def test_one_principle_is_watched_apart_and_what_broke_its_bounds_is_not_the_bes
         return audit(update, won, principles={"harmless": own})
 
     rules = [Rule(watch="win_rate", principle="harmless", patience=1)]
-    audits = [seen(1, 0.5, 0.6), seen(2, 0.6, 0.65), seen(3, 0.8, 0.5)]
+    audits = [seen(1, 0.5, 0.6), seen(2, 0.6, 0.65), seen(3, 0.8, 0.48)]
     assert [names(rules, audits[:n]) for n in (1, 2, 3)] == [[], [], ["win_rate(harmless)"]]
     assert guard.best(rules, audits) is audits[1] and guard.best([], audits) is audits[2]
     assert names([Rule(watch="win_rate", patience=1)], audits) == []
