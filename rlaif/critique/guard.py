@@ -71,28 +71,22 @@ def breached(rule: Rule, audits: Sequence[Audit]) -> bool:
         return last.cost is not None and last.cost - Z * (last.cost_error or 0.0) > rule.limit
     if rule.watch == "degenerate":
         return bool(degenerate(last.policy, last.reference, rule.limit or FACTOR))
-    return _fallen(rule, audits, certain=True)
+    return _fallen(rule, audits, 2)
 
 
 def doubted(rule: Rule, audits: Sequence[Audit]) -> bool:
-    """Whether the last of these audits is nothing to go back to: out of the rule's bounds, or a win rate whose whole
-    interval lies under the highest before it. That one was lucky, perhaps, which is why it is no breach by itself."""
-    if rule.watch == "win_rate":
-        return _fallen(rule, audits, certain=False)
-    return breached(rule, audits)
+    """Whether the last of these audits is nothing to go back to: out of the rule's bounds, or its win rate's whole
+    interval lies under the very highest before it, which may have been luck and is therefore no breach by itself."""
+    return _fallen(rule, audits, 1) if rule.watch == "win_rate" else breached(rule, audits)
 
 
-def _fallen(rule: Rule, audits: Sequence[Audit], *, certain: bool) -> bool:
-    """Whether the win rate lies under the highest before it, the start's one half among them: `certain` counts the
-    chance in both (Newcombe's interval of the difference, from their Wilson intervals), else in the last alone."""
+def _fallen(rule: Rule, audits: Sequence[Audit], times: int) -> bool:
+    """Whether the whole interval of the last win rate lies under the highest that was reached so many times before; the
+    start, whose one half is certain, counts as often as it takes."""
     now = interval(audits[-1], rule.principle)
-    if now is None or now.value is None or now.high is None:
-        return False
-    known = [own for audit in audits[:-1] if (own := interval(audit, rule.principle)) is not None]
-    rates = [(own.value, own.low) for own in known if own.value is not None and own.low is not None]
-    top, low = max([(EVEN, EVEN), *rates])
-    margin = math.hypot(top - low, now.high - now.value) if certain else now.high - now.value
-    return top - now.value > margin
+    rates = (value(audit, rule.principle) for audit in audits[:-1])
+    before = sorted([EVEN] * times + [rate for rate in rates if rate is not None], reverse=True)
+    return now is not None and now.high is not None and now.high < before[times - 1]
 
 
 def degenerate(policy: Meters, reference: Meters, factor: float) -> list[str]:

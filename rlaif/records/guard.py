@@ -21,8 +21,8 @@ NEEDS_LIMIT = ("kl", "cost")
 class Rule(Settings):
     """A rule fires where what it watches is out of bounds in `patience` audits one after the other.
 
-    win_rate: the critic's win rate over the reference is under its best so far, or the one half of the start, by more
-        than the chance in both explains; with `principle`, the win rate under that one alone.
+    win_rate: the whole interval of the critic's win rate over the reference lies under the best that was reached twice
+        so far (one audit can be lucky), or under the one half of the start; with `principle`, of that one alone.
     kl: nats a reply from the reference, above `limit`.
     degenerate: replies repeat themselves, each other, or compress, `limit` times as much as the reference's do.
     cost: the whole interval of the mean cost lies above `limit`.

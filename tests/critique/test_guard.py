@@ -50,12 +50,17 @@ def names(rules: list[Rule], audits: list[Audit]) -> list[str]:
 
 def test_a_win_rate_under_its_best_fires_beyond_its_interval_and_after_its_patience() -> None:
     rules = [Rule(watch="win_rate", patience=2)]
-    # of a difference the interval is wide by sqrt(0.1^2 + 0.1^2) = 0.1414: only the last two lie so far under 0.8
-    rates = [0.5, 0.8, 0.67, 0.65, 0.6]
+    rates = [0.5, 0.8, 0.78, 0.65, 0.6]  # 0.78 was reached twice: 0.65 + 0.1 and 0.6 + 0.1 lie under it
     audits = [audit(10 * i, rate) for i, rate in enumerate(rates, start=1)]
     assert [names(rules, audits[:n]) for n in range(1, 6)] == [[], [], [], [], ["win_rate"]]
-    assert guard.best(rules, audits) is audits[1]
-    assert guard.doubted(rules[0], audits[:3]) and not guard.breached(rules[0], audits[:3])  # 0.67 + 0.1 < 0.8
+    assert guard.best(rules, audits) is audits[2]  # 0.78 + 0.1 reaches 0.8, with the same reward, later
+
+
+def test_one_lucky_audit_is_no_yardstick_but_a_reason_for_doubt() -> None:
+    rules = [Rule(watch="win_rate", patience=1)]
+    audits = [audit(1, 0.85), audit(2, 0.95, width=0.04), audit(3, 0.84), audit(4, 0.84)]  # 0.84 + 0.1 < 0.95
+    assert [names(rules, audits[:n]) for n in range(1, 5)] == [[], [], [], []]
+    assert guard.doubted(rules[0], audits[:3]) and guard.best(rules, audits) is audits[1]
 
 
 def test_training_starts_from_one_half() -> None:
@@ -71,7 +76,7 @@ def test_a_recovery_breaks_the_row() -> None:
 
 def test_a_missing_audit_is_no_pass() -> None:
     rules = [Rule(watch="win_rate", patience=2)]
-    audits = [audit(1, 0.8), audit(2, 0.6), audit(3, None)]
+    audits = [audit(0, 0.8), audit(1, 0.8), audit(2, 0.6), audit(3, None)]
     assert names(rules, audits) == [] and guard.missing(audits) == 1
     assert names(rules, [*audits, audit(4, 0.6)]) == ["win_rate"]  # the row goes on over it
     assert guard.missing([*audits, audit(4, None), audit(5, None)]) == 3
@@ -86,7 +91,7 @@ def test_one_principle_is_watched_apart_and_what_broke_its_bounds_is_not_the_bes
         return audit(update, won, principles={"harmless": own})
 
     rules = [Rule(watch="win_rate", principle="harmless", patience=1)]
-    audits = [seen(1, 0.5, 0.6), seen(2, 0.6, 0.65), seen(3, 0.8, 0.48)]
+    audits = [seen(1, 0.5, 0.6), seen(2, 0.6, 0.65), seen(3, 0.8, 0.48)]  # 0.48 + 0.1 < 0.6, reached twice
     assert [names(rules, audits[:n]) for n in (1, 2, 3)] == [[], [], ["win_rate(harmless)"]]
     assert guard.best(rules, audits) is audits[1] and guard.best([], audits) is audits[2]
     assert names([Rule(watch="win_rate", patience=1)], audits) == []
