@@ -132,7 +132,7 @@ def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Tim
 def _clear(folder: RunFolder) -> None:
     """`--fresh`: only what rlaif wrote is removed."""
     folder.manifest_path.unlink(missing_ok=True)
-    for name in (*NAMES, "logs", *(path.name for path in folder.path.glob("round-*"))):
+    for name in (*NAMES, "logs", *(path.name for path in folder.path.glob("round-[0-9]*"))):
         shutil.rmtree(folder.path / name, ignore_errors=True)
     folder.manifest = type(folder.manifest)()
 

@@ -17,15 +17,14 @@ Logits are divided by the temperature of sampling in both losses, as in every pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from rlaif.algorithms import best_of_n
 from rlaif.batches import Scored, require_finite
-from rlaif.formulas import masked, shaping
+from rlaif.formulas import masked
 from rlaif.ports.algorithm import Sampler
 from rlaif.ports.learner import Need
 
@@ -33,29 +32,10 @@ SAMPLER: Sampler = "policy"
 NEEDS: tuple[Need, ...] = ("reference_kl",)
 
 
-class Config(BaseModel):
-    """Settings of SuperHF."""
+class Config(best_of_n.Config):
+    """Settings of SuperHF: those of the choice of samples, and the weight of the KL."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    group_size: int = Field(default=16, ge=2, description="samples a prompt, of which the best is learnt from")
     kl_coefficient: float = Field(default=0.35, ge=0, description="weight of KL(ref || pi) a token in the loss")
-    missing_eos_penalty: float = Field(
-        default=1.0, ge=0, description="subtracted from the score of an unfinished completion"
-    )
-    epochs: int = Field(default=1, ge=1, description="passes over the kept samples")
-    minibatches: int = Field(default=1, ge=1, description="optimiser steps per pass")
-
-
-class Observed(NamedTuple):
-    """What a batch says before anything is learnt from it.
-
-    best_score: mean score of the kept samples, which is what the policy is drawn to.
-    best_finished: share of them that ended by themselves.
-    """
-
-    best_score: float
-    best_finished: float
 
 
 class Loss(NamedTuple):
@@ -68,28 +48,8 @@ class Loss(NamedTuple):
     stats: dict[str, Tensor]
 
 
-def start(config: Config) -> dict[str, float]:
-    """Nothing is remembered between updates."""
-    return {}
-
-
-def prepare(scored: Scored, config: Config, state: Mapping[str, float]) -> Scored:
-    """The best sample of every prompt, the first of equals.
-
-    Args:
-        scored: rows in groups of `group_size` neighbours, the samples of one prompt.
-    """
-    scores_B = shaping.penalise_unfinished(scored.scores_B, scored.finished_B, config.missing_eos_penalty)
-    best_N = scores_B.reshape(-1, config.group_size).argmax(dim=1)
-    return scored.select(best_N + config.group_size * torch.arange(len(best_N), device=best_N.device))
-
-
-def observe(batch: Scored) -> Observed:
-    """Figures of the kept samples, for the log."""
-    return Observed(
-        best_score=float(batch.scores_B.mean()),
-        best_finished=float(batch.finished_B.float().mean()),
-    )
+# Which samples are kept, and what is said of them, is as in best-of-n; who writes the samples is not.
+start, prepare, observe, after_step = best_of_n.start, best_of_n.prepare, best_of_n.observe, best_of_n.after_step
 
 
 def loss(batch_rows: Scored, logprobs_BT: Tensor, reference_kl_BT: Tensor, config: Config, *, tokens: float) -> Loss:
@@ -118,8 +78,3 @@ def loss(batch_rows: Scored, logprobs_BT: Tensor, reference_kl_BT: Tensor, confi
         "reference_kl": reference_kl.detach(),
     }
     return Loss(total, stats)
-
-
-def after_step(state: Mapping[str, float], observed: Observed, episodes: int, config: Config) -> dict[str, float]:
-    """Nothing changes."""
-    return dict(state)

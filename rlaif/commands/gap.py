@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rlaif.commands.figures import table
 from rlaif.commands.labels import budget
-from rlaif.commands.of_run import config_of, model_of
+from rlaif.commands.of_run import config_of, model_of, prompts_of
 from rlaif.config import RunConfig
 from rlaif.critique import gap
 from rlaif.ports import interrupt, registry
@@ -21,10 +21,9 @@ from rlaif.records.answer import Answer
 from rlaif.records.audit import Figure
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
-from rlaif.records.files import content_hash, read_rows, write_rows, write_text
+from rlaif.records.files import content_hash, write_rows, write_text
 from rlaif.records.gap import Gap, GapModel, GapPair, GapRow
 from rlaif.records.header import Header
-from rlaif.records.inputs import read_prompts
 from rlaif.records.label import Label
 from rlaif.records.pair import Pair
 from rlaif.records.prompt import Prompt
@@ -124,7 +123,7 @@ def subject(options: Options) -> Subject:
         critic=critic,
         constitution=constitutions.load(constitution),
         scores=config is not None and config.label.mode == "score",
-        prompts=_prompts(options),
+        prompts=prompts_of(options.run, "test", options.prompts, options.limit),
         judge=judge,
         scorer=scorer,
         samples=options.samples,
@@ -153,14 +152,6 @@ def models_of(run: Path | None, config: RunConfig | None, names: Sequence[str]) 
             raise InputError(f"the model {name!r} is named twice", fix="name it once", field="--model")
         found[name] = str(registry.checked_spec(spec, field="--model"))
     return found
-
-
-def _prompts(options: Options) -> list[Prompt]:
-    if options.prompts is not None:
-        return read_prompts(options.prompts, options.limit)
-    if options.run is None:
-        raise InputError("what to measure on is not said", fix="give --prompts, a file or a shipped set")
-    return read_rows(options.run / "prompts/test.jsonl", Prompt, "prompts")[: options.limit]
 
 
 def run(asked: Subject, reporter: Reporter) -> Gap:

@@ -8,6 +8,9 @@ from rlaif import config as configs
 from rlaif import pipeline
 from rlaif.config import RunConfig
 from rlaif.records.errors import InputError
+from rlaif.records.files import read_rows
+from rlaif.records.inputs import read_prompts
+from rlaif.records.prompt import Prompt
 
 
 def config_of(folder: Path) -> RunConfig:
@@ -32,3 +35,16 @@ def model_of(folder: Path, config: RunConfig, stage: str) -> str:
     if not found.is_dir():
         raise InputError(f"this run has no {stage} model yet", file=found, fix="finish it: the same command goes on")
     return str(found)
+
+
+def prompts_of(folder: Path | None, kind: str, given: str | None, limit: int | None) -> list[Prompt]:
+    """The prompts that are given, else a run's own of that kind, `test` or `guard`.
+
+    Raises:
+        InputError: there are none, or the file is at fault.
+    """
+    if given is not None:
+        return read_prompts(given, limit)
+    if folder is None:
+        raise InputError("no prompts are given", fix="give --prompts, a file or a shipped set, or a run folder")
+    return read_rows(folder / "prompts" / f"{kind}.jsonl", Prompt, "prompts")[:limit]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from rlaif.commands.figures import table
-from rlaif.commands.of_run import config_of, model_of
+from rlaif.commands.of_run import config_of, model_of, prompts_of
 from rlaif.critique import degeneracy
 from rlaif.critique.figures import mean
 from rlaif.ports import interrupt, registry
@@ -27,8 +27,7 @@ from rlaif.records import seeds
 from rlaif.records.audit import Figure
 from rlaif.records.decoding import OWN, Measured, Setting, Shown, Tuning
 from rlaif.records.errors import InputError
-from rlaif.records.files import content_hash, read_rows, write_text
-from rlaif.records.inputs import read_prompts
+from rlaif.records.files import content_hash, write_text
 from rlaif.records.prompt import Prompt
 from rlaif.records.run_folder import RunFolder
 from rlaif.records.store import AnswerStore
@@ -111,7 +110,7 @@ def search_of(options: Options) -> Search:
             raise
     if not (options.kl > 0 and math.isfinite(options.kl)):
         raise InputError(f"{options.kl} is no limit", fix="give nats a reply, more than 0", field="--kl")
-    prompts = _prompts(options)
+    prompts = prompts_of(options.run, "guard", options.prompts, options.limit)
     if len(prompts) < LEAST:
         fix = f"give at least {LEAST}: one half is searched, the other says whether the winner is better"
         raise InputError(f"there are {len(prompts)} prompts", fix=fix, field="--prompts" if options.prompts else None)
@@ -128,14 +127,6 @@ def search_of(options: Options) -> Search:
         threads=of_run[2],
         out=out,
     )
-
-
-def _prompts(options: Options) -> list[Prompt]:
-    if options.prompts is not None:
-        return read_prompts(options.prompts, options.limit)
-    if options.run is None:
-        raise InputError("what to tune on is not said", fix="give --prompts, a file or a shipped set")
-    return read_rows(options.run / "prompts/guard.jsonl", Prompt, "prompts")[: options.limit]
 
 
 def settings(options: Options) -> list[Setting]:

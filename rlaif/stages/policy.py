@@ -156,7 +156,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     save = guardian.restore if guardian and guardian.ended else learner.save
     save(inputs.out / "model")
     engines.close_rollout(actor)
-    return ["model", "metrics.jsonl"]
+    return ["model", METRICS, *([guarding.AUDITS, guarding.EXPLOITS] if guardian else [])]
 
 
 def _learner(config: Config, engines: Engines, inputs: Inputs, algorithm: Algorithm, settings: Any) -> PolicyLearner:

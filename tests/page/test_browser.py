@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from rlaif.page.render import page
-from tests.conftest import BROWSERS
 from tests.page.audited import whole, wholly_hostile
 from tests.page.synthetic import WARNING
 
@@ -31,17 +28,6 @@ class Visit(NamedTuple):
     console: list[str]
     dialogs: list[str]
     requests: list[str]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
-    path = next(found for name in BROWSERS if (found := shutil.which(name)))
-    with sync_api.sync_playwright() as playwright:
-        # Inside a container the browser can make no sandbox of its own; it only ever opens the test's own files.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +28,6 @@ from rlaif.records.label import Label
 from rlaif.records.labelling import Critic, LabelFolder, Labelling
 from rlaif.records.pair import Pair
 from rlaif.records.prompt import Message
-from tests.conftest import BROWSERS
 from tests.page.payloads import PAYLOADS
 from tests.page.synthetic import report
 
@@ -71,16 +69,6 @@ class Seen(NamedTuple):
     console: list[str]
     dialogs: list[str]
     requests: list[str]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
-    path = next(found for name in BROWSERS if (found := shutil.which(name)))
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def judged(pair: Pair, said: tuple[tuple[float | None, ...], ...], reason: str = "timeout") -> list[Judgement]:

@@ -114,8 +114,10 @@ def test_what_is_finished_stays_and_a_later_round_alone_is_done_again(run: Path,
     again = tmp_path / "again"
     shutil.copytree(run, again)
     shutil.rmtree(again / "round-2/policy/model")
+    (again / "policy/exploits.jsonl").unlink()
     timings = execution.execute(config.load(world, OVERRIDES), again, Engines())
-    assert [t.stage for t in timings if t.seconds is not None] == ["round-2/policy"]
+    assert [t.stage for t in timings if t.seconds is not None] == ["policy", "round-2/policy"]
+    assert (again / "policy/exploits.jsonl").read_bytes() == (run / "policy/exploits.jsonl").read_bytes()
     assert file_digest(again / "round-2/policy/model") == file_digest(run / "round-2/policy/model")
     more = execution.execute(config.load(world, [*OVERRIDES, "rounds=3"]), again, Engines(), until="policy")
     assert [t.stage.split("/")[0] for t in more if t.seconds is not None] == ["round-3"] * 6
