@@ -125,11 +125,29 @@ def file_digest(path: Path) -> str:
 
 
 def row_json(row: Record) -> str:
-    """A row of a JSONL artifact: the same record always gives the same text."""
+    """A row of a JSONL artifact: the same record always gives the same text. Half of a surrogate pair is an escape."""
     try:
         return row.model_dump_json()  # several times faster
-    except PydanticSerializationError:  # half of a surrogate pair
-        return canonical_json(row)
+    except PydanticSerializationError:  # half of a surrogate pair cannot be UTF-8
+        return json.dumps(row.model_dump(mode="json"), sort_keys=True, allow_nan=False, separators=(",", ":"))
+
+
+def parse_record(record_type: type[R], text: str | bytes) -> R:
+    """The record of a JSON text, halves of surrogate pairs included, which pydantic's own parser refuses.
+
+    Raises:
+        ValidationError: it is torn, or does not fit.
+    """
+    try:
+        return record_type.model_validate_json(text)
+    except ValidationError as error:
+        if error.errors()[0]["type"] not in ("json_invalid", "string_unicode"):
+            raise
+        try:
+            data = json.loads(text)
+        except ValueError:
+            raise error from None
+        return record_type.model_validate(data, strict=False)  # strict would want tuples where JSON has lists
 
 
 def write_rows(path: Path, header: Header, rows: Iterable[Record]) -> int:
@@ -164,7 +182,7 @@ def iterate_rows(path: Path, row_type: type[R], kind: str) -> Iterator[R]:
                 if number == 1:
                     _check_header(Header.model_validate_json(line), kind, path)
                     continue
-                row = row_type.model_validate_json(line)
+                row = parse_record(row_type, line)
             except ValidationError as error:
                 first = error.errors()[0]
                 field = ".".join(str(part) for part in first["loc"]) or None
@@ -182,7 +200,7 @@ def read_json(path: Path, record_type: type[R]) -> R:
     if not path.is_file():
         raise InputError("this artifact is missing", file=path, fix="name the folder that `rlaif label` wrote")
     try:
-        return record_type.model_validate_json(path.read_bytes())
+        return parse_record(record_type, path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or None

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rlaif.records import files
 from rlaif.records.errors import InputError
 from rlaif.records.header import Header
+from rlaif.records.pair import Pair
 from rlaif.records.prompt import Message, Prompt
 
 HEADER = Header(kind="prompts", config_hash="c", parents={})
@@ -35,6 +36,21 @@ def test_any_text_survives(text: str) -> None:
         rows = [Prompt(id="x", messages=[Message(role="user", content=text)])]
         files.write_rows(path, HEADER, rows)
         assert files.read_rows(path, Prompt, "prompts") == rows
+
+
+def test_halves_of_surrogate_pairs_come_back_from_a_file_that_is_utf_8(tmp_path: Path) -> None:
+    path, half = tmp_path / "rows.jsonl", [Message(role="user", content="half \ud83d of 😀")]
+    pair = Pair(id="p", messages=half, responses=("\udc00", "whole"), preferred=1)
+    files.write_rows(path, HEADER, [pair])
+    assert files.read_rows(path, Pair, "prompts") == [pair]
+    assert b"\\ud83d" in path.read_bytes() and path.read_bytes().decode("utf-8")
+    torn = path.read_bytes()[:-9]
+    path.write_bytes(torn)
+    with pytest.raises(InputError, match=r"rows\.jsonl:2.*damaged row"):
+        files.read_rows(path, Pair, "prompts")
+    path.write_bytes(torn + b'", "whole"],"preferred":"no"}')
+    with pytest.raises(InputError, match=r"rows\.jsonl:2.*damaged row"):
+        files.read_rows(path, Pair, "prompts")
 
 
 def test_a_writer_that_dies_leaves_the_old_file(tmp_path: Path) -> None:
