@@ -223,6 +223,25 @@ def test_help_and_version(tmp_path: Path) -> None:
     assert rlaif("frobnicate", cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("shell", "words", "offered"),
+    [
+        ("bash", "rlaif qu", "quickstart\n"),
+        ("bash", "rlaif run tinyworld.yaml --fr", "--fresh\n"),
+        ("zsh", "rlaif labels aud", '(("audit":"Measure labels'),
+    ],
+)
+def test_completion_offers_words_and_loads_little(shell: str, words: str, offered: str) -> None:
+    program = "import sys; sys.argv = ['rlaif']; from rlaif.cli import main; main()"
+    typed = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_TYPER_COMPLETE_ARGS": words}
+    environment = {**os.environ, **typed, "_RLAIF_COMPLETE": f"complete_{shell}"}
+    command = [sys.executable, "-X", "importtime", "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and offered in done.stdout
+    assert "typer.completion" in done.stderr
+    assert not [name for name in ("pydantic_core", "rich.console", "torch") if name in done.stderr]
+
+
 def test_a_reader_that_leaves_is_no_defect(tmp_path: Path) -> None:
     reader = "(exec 0<&-; sleep 3)"  # is gone before the first line comes
     program = f"{sys.executable} -m rlaif constitution show harmless | {reader}; echo ${{PIPESTATUS[0]}}"

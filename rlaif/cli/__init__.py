@@ -71,6 +71,10 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 # shared cores), and no chatter about memory binding among our own lines.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
+# typer loads these, which take half of its time, to check values and to colour help; completion shows neither, and does
+# without where they cannot be imported.
+NOT_FOR_COMPLETION = ("pydantic", "rich")
+
 INTERRUPTED = 130
 # Commands make and drop millions of small records without cycles: looking for cycles after every 700 of them, as Python
 # does by itself, is a tenth of the time of `rlaif relabel`.
@@ -87,6 +91,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character shows its number
             stream.reconfigure(errors="backslashreplace")
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
+    if "_RLAIF_COMPLETE" in os.environ:
+        for name in NOT_FOR_COMPLETION:
+            sys.modules[name] = None  # type: ignore[assignment]  # this is how an import is made to fail
     try:
         app()
     except InputError as error:
