@@ -1,18 +1,18 @@
 """PPO of rlaif beside TRL's PPOTrainer: update time, memory and learning curve, `python benchmarks/ppo_against_trl.py`.
 
 Both train tinyworld/policy in float32 with the same reward model, which is also where their value models start, on the
-same prompts in the same order, with the same batch, epochs, minibatches, rate, KL coefficient and response limit;
-replies end by themselves (with --full never: then each is as long as the limit). Each runs in a process of its own, and
-the two take turns update by update, so that a machine that is slow for a while is slow for both. Replies of both are
-scored by the same code. TRL 1.12, the last with PPO, is installed with pip in an environment of its own, once (about
-1.2 GB), with what rlaif needs beside it, so that both load the same libraries. With --engine vllm rlaif runs in its
-own. It takes its engine's word for the samples' log-probabilities, which TRL's sampler does not give; with
+same prompts in the same order, with the same batch, epochs, minibatches, KL coefficient, response limit and constant
+rate; replies end by themselves (with --full never: then each is as long as the limit). Each runs in a process of its
+own, and the two take turns update by update, so that a machine that is slow for a while is slow for both. Replies of
+both are scored by the same code. TRL 1.12, the last with PPO, is installed with pip in an environment of its own, once
+(about 1.2 GB), with what rlaif needs beside it, so that both load the same libraries. With --engine vllm rlaif runs in
+its own. It takes its engine's word for the samples' log-probabilities, which TRL's sampler does not give; with
 --old-logprobs trainer it computes them again. With --value-network shared, which TRL does not have, it trains a value
 head in the place of a value model.
 
 What stays different by design, rlaif's way first: the score falls on the last token, not one slot after it; a reply
-that did not end is scored as if it had, not as it stands; text is spelled anew for the reward model; the rate decays
-with every step, not every update; the value head has a bias; advantages are whitened with the biased variance.
+that did not end is scored as if it had, not as it stands; text is spelled anew for the reward model; the value head has
+a bias; advantages are whitened with the biased variance.
 
 Prints medians over the updates of all seeds but each seed's first, by clock and by processor time, the ratios of
 updates that ran next to each other, and which targets are met: time at most 1/2, peak memory at most 0.7, and a mean

@@ -38,11 +38,16 @@ class WatchedRollout:
 
 
 class WatchedEngines(Engines):
-    """Engines whose rollouts are watched."""
+    """Engines whose rollouts are watched, and whose learners keep their rate."""
 
     def __init__(self, turn: Turn) -> None:
         super().__init__()
         self._turn = turn
+
+    def learner(self, kind: str, **options: Any) -> Any:
+        if "optimisation" in options:
+            options["optimisation"] = options["optimisation"]._replace(total_steps=0)
+        return super().learner(kind, **options)
 
     def rollout(self, name: str, model: str, **options: Any) -> RolloutEngine:
         return WatchedRollout(super().rollout(name, model, **options), self._turn)

@@ -61,6 +61,7 @@ def settings(given: dict[str, Any]) -> Any:
         temperature=given["temperature"],
         kl_coef=given["kl_coefficient"],
         learning_rate=given["learning_rate"],
+        lr_scheduler_type="constant",
         adam_epsilon=1e-5,
         seed=given["seed"],
         use_cpu=True,

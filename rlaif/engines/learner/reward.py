@@ -31,6 +31,7 @@ from rlaif.engines.learner.network import (
     save_model,
 )
 from rlaif.engines.learner.optimiser import Loss, Trained, take_step
+from rlaif.engines.learner.packing import Packed, states
 from rlaif.engines.learner.rows import RowReader, TokenRow, groups, parts
 from rlaif.engines.tokens import eos_id
 from rlaif.ports.learner import Conversation, CostTarget, Optimisation, PairTarget
@@ -84,7 +85,7 @@ class HfRewardScorer:
         sequences = [self._read(row) for row in rows]
         scores_B = torch.zeros(len(rows))
         for index in groups([len(ids) for ids in sequences], self._micro_batch):
-            scores_B[index] = self._forward(self._model, [sequences[row] for row in index]).cpu()
+            scores_B[index] = self._scores([sequences[row] for row in index]).cpu()
         require_finite("the reward model's score", scores_B)
         return scores_B.tolist()
 
@@ -111,8 +112,15 @@ class HfRewardScorer:
     def _read(self, row: Conversation) -> list[int]:
         return self._reader.read(row).ids
 
+    def _scores(self, sequences: Sequence[list[int]]) -> Tensor:
+        """Scores (B,) of token sequences, read at their ends; nothing is padded."""
+        with self._placement.autocast():
+            hidden_1BD = states(self._model.base_model, Packed.ends(sequences, self._placement.device))
+            scores_B: Tensor = self._model.score(hidden_1BD)[0, :, 0].float() + self._bias
+        return scores_B
+
     def _forward(self, model: Any, sequences: Sequence[list[int]]) -> Tensor:
-        """Scores (B,) of token sequences that end with EOS."""
+        """The same of sequences that end with EOS, as transformers pools them, by the network that is trained."""
         if any(ids[-1] == self._pad_id for ids in sequences):
             raise ValueError("a sequence ends with the pad token, so that its score would be read one token early")
         longest = max(map(len, sequences))

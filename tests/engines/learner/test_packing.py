@@ -23,6 +23,8 @@ PACKED = {
     "mistral": {**GROUPED, "sliding_window": 8},  # as long as the longest row and one more
     "gemma3_text": WINDOW,
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
+    "gpt_neox": LAYERS,
+    "qwen3_moe": {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
 }
 RECTANGLES = {
     "mistral": {**GROUPED, "sliding_window": 3},
@@ -84,6 +86,29 @@ def test_rectangles_go_through_as_before_and_nothing_of_it_is_saved() -> None:
     assert model.config._attn_implementation == ATTENTION
     torch.testing.assert_close(model(input_ids=ids_BS, attention_mask=keep_BS).logits, before, atol=0, rtol=0)
     assert ATTENTION not in model.config.to_json_string()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_last_block_computes_only_what_is_read_and_gradients_are_those_of_each_row(checkpointing: bool) -> None:
+    model = network("llama", GROUPED)
+    alone(model)[1].pow(2).sum().backward()  # type: ignore[no-untyped-call]
+    expected = {name: weight.grad for name, weight in model.named_parameters()}
+    model.zero_grad()
+    allow(model)
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+    seen: list[tuple[int, int]] = []
+    for number, layer in enumerate(model.model.layers):
+        layer.mlp.act_fn.register_forward_hook(lambda _, __, found, n=number: seen.append((n, found.shape[1])))
+    states_and_logits(model, Packed.of(ROWS, CPU), wanted=False)[1].pow(2).sum().backward()  # type: ignore[no-untyped-call]
+    assert set(seen) == {(0, 15), (1, 15 if checkpointing else 8)}
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(weight.grad, expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_a_sequence_can_be_read_at_its_end() -> None:
+    assert Packed.ends([[7, 8], [9], [1, 2, 3]], CPU).before_N.tolist() == [1, 2, 5]
 
 
 def test_tokens_are_one_after_the_other_and_completions_are_found() -> None:
