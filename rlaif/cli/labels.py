@@ -19,7 +19,7 @@ app = typer.Typer()
 def label(
     run_file: Annotated[str | None, typer.Argument(metavar="[RUN.yaml]", help="The label stage of a run.")] = None,
     constitution: Annotated[str | None, typer.Option(help="Constitution file or shipped name.")] = None,
-    pairs: Annotated[str | None, typer.Option(help="Pairs: .jsonl, .parquet, or a Hub data set.")] = None,
+    pairs: Annotated[str | None, typer.Option(help="Pairs: .jsonl, .csv, .parquet, or a Hub data set.")] = None,
     critic: Annotated[list[str] | None, typer.Option(help="ENGINE:MODEL; several critics vote (repeatable).")] = None,
     escalate: Annotated[str | None, typer.Option(help="ENGINE:MODEL that decides what stays unsure.")] = None,
     mode: Annotated[str | None, typer.Option(help="auto, logprob, cot, votes or score.")] = None,
@@ -152,7 +152,7 @@ def reward(
 @app.command("reward-credit")
 def reward_credit(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A reward model, such as runs/NAME/reward/model.")],
-    pairs: Annotated[str, typer.Argument(metavar="PAIRS", help="Pairs: .jsonl, .parquet, or a Hub data set.")],
+    pairs: Annotated[str, typer.Argument(metavar="PAIRS", help="Pairs: .jsonl, .csv, .parquet, or a Hub data set.")],
     count: Annotated[int, typer.Option("-n", min=1, help="How many pairs, from the first.")] = 5,
     as_json: Json = False,
 ) -> None:

@@ -82,19 +82,21 @@ def read_bytes(path: Path, most: int) -> bytes:
         with path.open("rb") as stream:
             return stream.read(most)
     except FileNotFoundError:
-        raise InputError("there is no such file", fix=_nearest(path) or "correct the path", file=path) from None
+        raise InputError("there is no such file", fix=nearest(path) or "correct the path", file=path) from None
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         problem = f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
         raise InputError(problem, fix="correct the path or its rights", file=path) from None
 
 
-def _nearest(path: Path) -> str | None:
-    """A question about the file of the nearest name beside a path that leads nowhere."""
+def nearest(path: Path) -> str | None:
+    """A question about the nearest name beside a path that leads nowhere, or that name with an ending."""
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return None
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7) or [
+        name for name in sorted(names) if Path(name).stem == path.name
+    ]
     return f"did you mean {str(path.parent / near[0])!r}?" if near else None
 
 

@@ -1,12 +1,14 @@
 """Raw rows of the files that people bring, and the parts that rows of every shape have: a conversation, texts, an id.
 
-Rows come as JSONL, parquet, or a Hub data set's name. Every fault names the file, the line and the field.
+Rows come as JSONL, CSV, parquet, or a Hub data set's name. Every fault names the file, the line and the field.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from rlaif.records.errors import InputError
+from rlaif.records.files import nearest
 from rlaif.records.prompt import Message
 
 TURN = re.compile(r"\n\n(Human|Assistant):[ ]?")
@@ -31,18 +34,28 @@ class Row(NamedTuple):
 
 
 def raw_rows(reference: str) -> Iterator[Row]:
-    """The rows of a JSONL or parquet file, or of a Hub data set (`owner/name` or `owner/name:split`), in order."""
+    """The rows of a JSONL, CSV or parquet file, or of a Hub data set (`owner/name` or `owner/name:split`), in order."""
     path = Path(reference).expanduser()
     if path.is_dir():
-        raise InputError("this is a folder", file=reference, fix="name a .jsonl or .parquet file")
-    if path.suffix == ".parquet" and path.is_file():
-        yield from _parquet(path)
-    elif path.is_file():
-        yield from _jsonl(path)
+        raise InputError("this is a folder", file=reference, fix="name a .jsonl, .csv or .parquet file in it")
+    if path.is_file():
+        yield from {".parquet": _parquet, ".csv": _csv}.get(path.suffix.lower(), _jsonl)(path)
+    elif path.exists():
+        raise InputError("this is not a regular file", file=reference, fix="give the path of an ordinary file")
     elif re.fullmatch(r"[\w.-]+/[\w.-]+(:\w+)?", reference) and not path.suffix and not path.parent.is_dir():
         yield from _hub(reference)
     else:
-        raise InputError("there is no such file", file=reference, fix="check the path")
+        raise InputError("there is no such file", file=reference, fix=nearest(path) or "check the path")
+
+
+# How the content of a file begins that is no JSONL, and what to do about it.
+OTHERS = (
+    (b"PAR1", "this is a parquet file", "give it a name that ends in .parquet"),
+    (b"\x1f\x8b", "this file is compressed", "unpack it first: gunzip FILE"),
+    (b"\x28\xb5\x2f\xfd", "this file is compressed", "unpack it first: zstd -d FILE"),
+    (b"PK\x03\x04", "this is a zip archive or a spreadsheet", "unpack it, or save it as .csv"),
+    (b"[", "this is one JSON list, not a row a line", "make it JSONL: jq -c '.[]' FILE > rows.jsonl"),
+)
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
@@ -55,13 +68,60 @@ def _jsonl(path: Path) -> Iterator[Row]:
             try:
                 data = json.loads(raw)
             except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a number of thousands of digits
-                fix = "repair or remove this line (a half-written file ends like this)"
-                raise InputError(f"not valid JSON: {error}", file=path, line=number, fix=fix) from None
+                raise _no_row(path, number, raw, error) from None
             if not isinstance(data, dict):
-                raise InputError("a row must be a JSON object", file=path, line=number, fix='write {"id": ..., ...}')
+                raise _no_row(path, number, raw, None)
             yield Row(str(path), number, data)
     if empty:
-        raise InputError("this file is empty", file=path, fix="give it at least one row")
+        raise _empty(path)
+
+
+def _no_row(path: Path, number: int, raw: bytes, error: Exception | None) -> InputError:
+    """What is wrong with a line that holds no row; of a file of another kind, which kind."""
+    for mark, problem, fix in OTHERS if number == 1 else ():
+        if raw.startswith(mark):
+            return InputError(problem, file=path, fix=fix)
+    if error is None:
+        return InputError("a row must be a JSON object", file=path, line=number, fix='write {"id": ..., ...}')
+    if isinstance(error, UnicodeDecodeError):
+        return _encoding(path, number)
+    fix = "repair or remove this line (a half-written file ends like this)"
+    return InputError(f"not valid JSON: {error}", file=path, line=number, fix=fix)
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    """Every cell is text; the first line names the columns."""
+    csv.field_size_limit(sys.maxsize)  # replies may be long
+    line = 0
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        while True:
+            try:
+                data = next(reader, None)
+            except csv.Error as error:
+                fix = "put texts with quotes, commas or line ends into quotes, and double the quotes inside"
+                raise InputError(f"not valid CSV: {error}", file=path, line=reader.reader.line_num, fix=fix) from None
+            except UnicodeDecodeError:
+                raise _encoding(path, reader.reader.line_num + 1) from None
+            if data is None:
+                break
+            line = reader.line_num
+            if None in data or None in data.values():
+                problem = (
+                    f"this row has not as many cells as the first line, which names {len(reader.fieldnames or ())}"
+                )
+                raise InputError(problem, file=path, line=line, fix="put texts with commas or line ends into quotes")
+            yield Row(str(path), line, dict(data))
+    if not line:
+        raise _empty(path)
+
+
+def _encoding(path: Path, line: int) -> InputError:
+    return InputError("this is not UTF-8", file=path, line=line, fix="save the file as UTF-8")
+
+
+def _empty(path: Path) -> InputError:
+    return InputError("this file is empty", file=path, fix="give it at least one row")
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -70,14 +130,15 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         table = parquet.ParquetFile(path)
     except Exception as error:  # pyarrow raises several unrelated classes for a damaged file
-        raise InputError(f"not a readable parquet file: {error}", file=path, fix="write it again") from None
+        problem = f"not a readable parquet file: {str(error).rstrip('.')}"
+        raise InputError(problem, file=path, fix="write it again") from None
     number = 0
     for batch in table.iter_batches(1000):
         for data in batch.to_pylist():
             number += 1
             yield Row(str(path), number, data)
     if not number:
-        raise InputError("this file is empty", file=path, fix="give it at least one row")
+        raise _empty(path)
 
 
 def _hub(reference: str) -> Iterator[Row]:
@@ -113,7 +174,7 @@ def conversation(row: Row, value: Any, field: str = "prompt") -> list[Message]:
             return turns[:-1] if turns[-1].role == "assistant" and not turns[-1].content else turns
         return [Message(role="user", content=value)]
     if not isinstance(value, list) or not value:
-        raise row.fault("a prompt must be text or a list of messages", 'write {"prompt": "..."}', field)
+        raise row.fault("this must be text or a list of messages", f'write {{"{field}": "..."}}', field)
     try:
         return [Message.model_validate({"role": m["role"], "content": m["content"]}) for m in value]
     except (ValidationError, KeyError, TypeError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -100,16 +102,16 @@ def test_parquet(tmp_path: Path) -> None:
         ([{"prompt": "q", "responses": "ab"}], "no list"),
         ([{"prompt": "q", "responses": ["a", 3]}], r"responses\[1\].*must be text"),
         ([{"prompt": "q", "responses": ["a", "b", None]}], r"responses\[2\].*must be text"),
-        ([{"responses": ["a", "b", "c"]}], "prompt: a prompt must be text"),
+        ([{"responses": ["a", "b", "c"]}], "prompt: this must be text"),
         ([{"id": "x", "prompt": "q", "responses": ["a", "b", "c"]}] * 2, "'x:0-1' occurs twice"),
         ([{"question": "q"}], "this row is no pair: it has question"),
-        ([{"prompt": "", "responses": ["a", "b"]}], "prompt: a prompt must be text"),
+        ([{"prompt": "", "responses": ["a", "b"]}], "prompt: this must be text"),
         ([{"prompt": [{"role": "robot", "content": "x"}], "responses": ["a", "b"]}], "message is malformed"),
         ([{"prompt": [{"role": "assistant", "content": "x"}], "responses": ["a", "b"]}], "end with a user turn"),
         ([{"id": "x", "prompt": "q", "responses": ["a", "b"]}] * 2, "'x' occurs twice"),
         ([{"chosen": "no turns", "rejected": "none"}], "not a transcript"),
         ([{"prompt": "q", "responses": ["a", "b"], "preferred": 2}], "preferred"),
-        ([[1, 2]], "must be a JSON object"),
+        ([3], "must be a JSON object"),
     ],
 )
 def test_bad_rows(tmp_path: Path, rows: list[Any], message: str) -> None:
@@ -133,6 +135,56 @@ def test_half_written_empty_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(InputError, match="parquet"):
         read_pairs(str(tmp_path / "x.parquet"))
+
+
+def test_csv_with_long_and_many_lined_texts(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    rows = [
+        ("id", "prompt", "chosen", "rejected"),
+        ("a", "q, 1", 'say "x"\nand y', "r" * 200_000),
+        ("b", "问", "好", "不"),
+    ]
+    with path.open("w", encoding="utf-8-sig", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    first, second = read_pairs(str(path))
+    assert (first.id, first.messages[0].content, first.preferred) == ("a", "q, 1", 0)
+    assert first.responses == ('say "x"\nand y', "r" * 200_000) and second.responses == ("好", "不")
+    path.write_text("prompt,chosen,rejected\r\nq,a\r\n", newline="")
+    with pytest.raises(InputError, match=r"in\.csv:2: this row has not as many cells"):
+        read_pairs(str(path))
+    path.write_text('prompt,chosen,rejected\nq,"a"b,c\n')
+    with pytest.raises(InputError, match=r"in\.csv:2: not valid CSV"):
+        read_pairs(str(path))
+    path.write_text("prompt,chosen,rejected\n")
+    with pytest.raises(InputError, match="empty"):
+        read_pairs(str(path))
+    path.write_bytes("prompt,chosen,rejected\ncaf\xe9,a,b\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"in\.csv:\d: this is not UTF-8"):
+        read_pairs(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'[{"prompt": "q"}]', "one JSON list.*jq"),
+        (b"[\n {}\n]", "one JSON list"),
+        (gzip.compress(b"{}"), "compressed"),
+        (b"PAR1", r"ends in \.parquet"),
+        ('{"prompt": "caf\xe9"}'.encode("latin-1"), r"in\.jsonl:1: this is not UTF-8"),
+    ],
+)
+def test_files_of_another_kind_are_told_by_their_beginning(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_pairs(str(path))
+
+
+def test_the_nearest_file_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, {"prompt": "q", "responses": ["a", "b"]})
+    for wrong in ("inn.jsonl", "in"):
+        with pytest.raises(InputError, match=r"did you mean '.*in\.jsonl'"):
+            read_pairs(str(Path(path).with_name(wrong)))
 
 
 def test_prompts(tmp_path: Path) -> None:

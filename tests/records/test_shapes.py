@@ -183,11 +183,11 @@ def test_the_category_of_a_row(tmp_path: Path, row: dict[str, Any], category: st
     ("row", "message"),
     [
         (REWARDBENCH | {"rejected": 4}, r"in\.jsonl:1: rejected: a response must be text"),
-        (REWARDBENCH | {"prompt": None}, r"in\.jsonl:1: prompt: a prompt must be text"),
+        (REWARDBENCH | {"prompt": None}, r"in\.jsonl:1: prompt: this must be text"),
         (REWARDBENCH_2 | {"rejected": "dog"}, r"in\.jsonl:1: rejected: .*both must be"),
         (REWARDBENCH_2 | {"chosen": ["red", 3]}, r"in\.jsonl:1: chosen: .*both must be"),
         (REWARDBENCH_2 | {"rejected": []}, r"in\.jsonl:1: rejected: .*both must be"),
-        ({k: v for k, v in REWARDBENCH_2.items() if k != "prompt"}, r"in\.jsonl:1: prompt: a prompt must be text"),
+        ({k: v for k, v in REWARDBENCH_2.items() if k != "prompt"}, r"in\.jsonl:1: prompt: this must be text"),
         (ultrafeedback(completion("x")), r"in\.jsonl:1: completions: .*two responses or more, found 1"),
         (ultrafeedback(completion("x"), {"model": "y"}), r"in\.jsonl:1: completions\[1\]: a response must be text"),
         (
@@ -202,7 +202,7 @@ def test_the_category_of_a_row(tmp_path: Path, row: dict[str, Any], category: st
             ultrafeedback(completion("x", annotations=["4"]), completion("y")),
             r"completions\[0\]\.annotations: annotations must be an object",
         ),
-        (ultrafeedback(completion("x"), completion("y"), instruction=None), "prompt: a prompt must be text"),
+        (ultrafeedback(completion("x"), completion("y"), instruction=None), "prompt: this must be text"),
         ({"prompt": "q", "responses": ["a", "b"], "preferred": "first"}, r"in\.jsonl:1: preferred"),
         ({"prompt": "q", "responses": ["a", "b"], "meta": "mail"}, r"in\.jsonl:1: meta: meta must be an object"),
         ({"text_correct": 3, "text_incorrect": "x"}, r"in\.jsonl:1: text_correct: not a transcript"),
