@@ -91,7 +91,7 @@ def constitution_test(
 def constitution_diff(
     a: Annotated[str, typer.Argument(metavar="A", help="The constitution as it was: file or shipped name.")],
     b: Annotated[str, typer.Argument(metavar="B", help="As it is now.")],
-    critic: Critic,
+    critic: Annotated[str | None, typer.Option(help="ENGINE:MODEL.", show_default="that of --labels")] = None,
     pairs: Annotated[str | None, typer.Option(help="Pairs to compare on.", show_default="those of --labels")] = None,
     labels: Annotated[Path | None, typer.Option(help="Use the answers that `rlaif label` or a run left here.")] = None,
     show: Annotated[int, typer.Option(min=0, help="So many of the most changed pairs.")] = 10,
@@ -103,7 +103,8 @@ def constitution_diff(
     out: Annotated[Path | None, typer.Option("--out", help="Keep answers and diff.json here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """What another constitution changes: in its text, in the labels of the same pairs, and through which principle."""
+    """What another constitution changes: in its text; with --labels or --pairs also in the labels of these pairs, and
+    through which principle."""
     from rlaif.commands import changes
 
     found = changes.run(
@@ -117,7 +118,8 @@ def constitution_diff(
         max_cost=max_cost,
     )
     text = changes.describe(found, (a, b), show)
-    text += f"\n\nnext: rlaif label --constitution {b} --pairs {pairs or 'FILE'} --critic {critic} --out DIR"
+    judge = found.diff.critic or "ENGINE:MODEL"
+    text += f"\n\nnext: rlaif label --constitution {b} --pairs {pairs or 'FILE'} --critic {judge} --out DIR"
     say({**found.diff.model_dump(), "asked": found.asked, "stored": found.stored}, text, as_json)
 
 

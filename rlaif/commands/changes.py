@@ -47,10 +47,10 @@ Pairs = Callable[[], Iterator[Pair]]
 def run(
     a: str,
     b: str,
-    critic: str,
+    critic: str | None,
     reporter: Reporter,
     *,
-    pairs: str | None,
+    pairs: str | None = None,
     labels: Path | None = None,
     limit: int | None = None,
     out: Path | None = None,
@@ -58,21 +58,28 @@ def run(
     price: str | None = None,
     max_cost: float | None = None,
 ) -> Compared:
-    """Label the same pairs under both, asking what is the same in both once, and compare.
+    """Label the same pairs under both, asking what is the same in both once, and compare; without pairs, compare texts.
 
     Args:
+        critic: ENGINE:MODEL; the one of `labels` where None.
         pairs: a pairs file; the pairs of `labels` where None.
         labels: what `rlaif label` or a run wrote: its stored answers are used, its critic's mode and its rule kept.
         out: where answers and `diff.json` are kept; without it answers go to `labels`.
         options: keys of the label section, for those that are not None.
 
     Raises:
-        InputError: bad input, or no pairs.
+        InputError: bad input, no pairs in the file, or no critic for them.
         RunHalted: too many judgements failed, or the budget is spent.
     """
     first, second = constitutions.load(a), constitutions.load(b)
-    critic = str(registry.checked_spec(critic, field="--critic"))
+    before, after = (changes.variant(c, paraphrases=False) for c in (first, second))
+    if pairs is None and labels is None:
+        if critic is not None:
+            fix = "give --pairs FILE, or --labels DIR with the folder of labels of one of the two"
+            raise InputError("it is not said on which pairs to compare", fix=fix)
+        return Compared(_diff((before, after), None, changes.compare(before, after), None, out), 0, 0)
     labels = resolve(labels) if labels is not None else None
+    critic = str(registry.checked_spec(critic or _critic_of(labels), field="--critic"))
     config = _config(critic, labels, options or {})
     source = _pairs(pairs, labels, limit)
     total = sum(1 for _ in source())  # faults of the input come before anything is asked
@@ -94,12 +101,41 @@ def run(
             measured = comparison.measure(source(), total)
             asking = panel.voters[0].asking
             asked, stored = asking.asked, asking.cached
+    return Compared(_diff((before, after), critic, found, measured, out), asked, stored)
+
+
+def _diff(
+    variants: tuple[Variant, Variant],
+    critic: str | None,
+    found: list[Change],
+    measured: Measured | None,
+    out: Path | None,
+) -> ConstitutionDiff:
+    """The record, written to `out` where that is given."""
+    first, second = (variant.constitution for variant in variants)
     names = [f"{c.name}@{c.version}" for c in (first, second)]
     same = len(second.principles) - sum(c.what == "principle" and c.kind != "removed" for c in found)
     diff = ConstitutionDiff(a=names[0], b=names[1], critic=critic, changes=found, same=same, measured=measured)
     if out is not None:
         write_text(out / "diff.json", json.dumps(diff.model_dump(), indent=2) + "\n")
-    return Compared(diff, asked, stored)
+    return diff
+
+
+def _critic_of(labels: Path | None) -> str:
+    """The critic that a folder's labels are of.
+
+    Raises:
+        InputError: there is no such folder, or it had several.
+    """
+    known = [critic.spec for critic in label.read_folder(labels).critics] if labels is not None else []
+    if len(known) != 1:
+        why = (
+            f"these labels are of several critics: {', '.join(known)}"
+            if known
+            else "it is not said who judges the pairs"
+        )
+        raise InputError(why, fix="give --critic ENGINE:MODEL", field="--critic")
+    return known[0]
 
 
 class _Comparison:
@@ -168,11 +204,8 @@ def _config(critic: str, labels: Path | None, options: dict[str, Any]) -> Labell
 
 def _pairs(file: str | None, labels: Path | None, limit: int | None) -> Pairs:
     """The pairs of a file, or those that a folder's critic labelled."""
-    if file is not None:
-        return lambda: iterate_pairs(file, limit)
-    if labels is None:
-        fix = "give --pairs FILE, or --labels DIR with the folder of labels of one of the two"
-        raise InputError("it is not said on which pairs to compare", fix=fix)
+    if file is not None or labels is None:
+        return lambda: iterate_pairs(str(file), limit)
     path = labels / "labels.jsonl"
 
     def labelled() -> Iterator[Pair]:
@@ -202,6 +235,8 @@ def describe(found: Compared, names: tuple[str, str], show: int) -> str:
     lines.append(f"changes: {len(diff.changes)}, principles that are the same: {diff.same}")
     lines += [f"  {_change(change)}" for change in diff.changes]
     own = diff.measured
+    if own is None and any(change.relabels for change in diff.changes):
+        return "\n".join([*lines, "", "what that does to labels: --labels DIR, or --pairs FILE --critic ENGINE:MODEL"])
     if own is None:
         return "\n".join([*lines, "", "no label can change by that: nothing was asked"])
     shift = "–" if own.shift is None else f"{own.shift:.3f}"

@@ -68,11 +68,11 @@ class Measured(Record):
 
 
 class ConstitutionDiff(Record):
-    """`diff.json`. `measured` is None where no change can change a label: then nothing is asked."""
+    """`diff.json`. `measured` is None where nothing was asked: no change can change a label, or there are no pairs."""
 
     a: str
     b: str
-    critic: str
+    critic: str | None  # None where the texts alone were compared
     changes: list[Change]
     same: int  # principles that are the same in both
     measured: Measured | None

@@ -216,3 +216,24 @@ def test_bad_input(folder: Path) -> None:
     missing = diff(folder)
     assert missing.returncode == 2 and "b.yaml" in missing.stderr
     assert not (folder / "out").exists()
+
+
+def test_without_pairs_the_texts_alone_are_compared_and_nobody_is_asked(folder: Path) -> None:
+    constitution(folder / "b.yaml", f"likes: {says('tea')}", f"other: {says('soup')}")
+    readers.ASKED.clear()
+    done = rlaif("constitution", "diff", "a.yaml", "b.yaml", "--out", "d", cwd=folder)
+    assert done.returncode == 0 and not readers.ASKED
+    assert "likes: changed, prefer reworded" in done.stdout and "--labels DIR, or --pairs FILE" in done.stdout
+    kept = read_json(folder / "d" / "diff.json", ConstitutionDiff)
+    assert (kept.critic, kept.measured, kept.same) == (None, None, 1)
+
+
+def test_the_critic_of_the_labels_judges_where_none_is_named(folder: Path) -> None:
+    constitution(folder / "b.yaml", f"likes: {says('tea')}", f"other: {says('soup')}")
+    label(folder, "labels")
+    done = rlaif("constitution", "diff", "a.yaml", "b.yaml", "--labels", "labels", "--json", cwd=folder)
+    assert data(done)["critic"] == READS and data(done)["measured"]["pairs"] == 3
+    label(folder, "two", "a.yaml", "--critic", LONGER)
+    for given, words in ((("--labels", "two"), "several critics"), (("--pairs", "pairs.jsonl"), "who judges")):
+        done = rlaif("constitution", "diff", "a.yaml", "b.yaml", *given, cwd=folder)
+        assert done.returncode == 2 and words in done.stderr and "--critic ENGINE:MODEL" in done.stderr
