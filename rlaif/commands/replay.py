@@ -72,6 +72,9 @@ def replay(path: Path, folder: Path | None, reporter: Reporter, *, rerun: bool =
     here = write.code()
     if here != card.code:
         notes.append(f"this rlaif is not the one that wrote the card: {here.version} here, {card.code.version} there")
+    if card.kind == "run" and card.ran != [here.version]:
+        ran = ", ".join(card.ran) or "unknown"
+        notes.append(f"this rlaif is not the one that ran the stages: {here.version} here, {ran} there")
     versions = write.libraries()
     changed = [
         f"{k} {versions.get(k, 'none')} here, {v} there" for k, v in card.libraries.items() if versions.get(k) != v

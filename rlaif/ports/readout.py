@@ -182,6 +182,8 @@ def stages(readout: Readout, names: Sequence[str]) -> list[StageState]:
         folder = readout.path(name)
         begun = folder.is_dir() and any(folder.iterdir())
         state = StageState(name=name, state="finished" if name in done else "unfinished" if begun else "missing")
+        if name in done:
+            state = state.model_copy(update={"version": done[name].version})
         note = _so_far(readout, name) if state.state == "unfinished" else None
         found.append(state.model_copy(update={"note": note}))
     return found

@@ -72,6 +72,7 @@ class Card(Record):
     artifacts: path -> content of every file that a finished stage wrote. templates: what critics and revisers were
     asked with, of this rlaif. prompts: digest of each prompt file; None for a data set of the Hub. unfinished: stages
     that are not finished, or left something else than what is there now.
+    ran: versions of the rlaif that ran the stages; none of a folder of labels.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -89,6 +90,7 @@ class Card(Record):
     templates: dict[str, str]
     artifacts: dict[str, Seal]
     unfinished: list[str]
+    ran: list[str] = Field(default_factory=list)
     dataset: str | None  # front matter of the data set, YAML
     sections: dict[str, Section]
     disclosure: list[Section]

@@ -142,6 +142,7 @@ class StageState(Record):
     name: str
     state: Literal["finished", "unfinished", "missing"]
     note: str | None = None
+    version: str | None = None  # of the rlaif that ran it, where it says so
 
 
 class Problem(Record):

@@ -11,6 +11,7 @@ from typing import IO
 
 from pydantic import Field, ValidationError
 
+from rlaif import __version__
 from rlaif.records.base import Record
 from rlaif.records.errors import InputError
 from rlaif.records.files import TEMPORARY, canonical_json, content_hash, file_digest, write_text
@@ -41,11 +42,17 @@ class StageEntry(Record):
     key: str
     config: str  # canonical JSON of the stage's own settings, to show what changed
     outputs: dict[str, str]  # path relative to the run folder -> sha256
+    version: str | None = None  # of the rlaif that ran it; None where one ran it that did not say
 
 
 class Manifest(Record):
     schema_version: int = SCHEMA_VERSION
     stages: dict[str, StageEntry] = Field(default_factory=dict)
+
+    @property
+    def versions(self) -> list[str]:
+        """Of the rlaif that ran the stages: one, but where a run went on under another."""
+        return sorted({entry.version or "unknown" for entry in self.stages.values()})
 
 
 class RunFolder:
@@ -99,7 +106,8 @@ class RunFolder:
 
     def finish(self, stage: str, key: str, config: str, outputs: list[str]) -> None:
         """Record a stage as finished; from here on it is a no-op until something that shaped it changes."""
-        entry = StageEntry(key=key, config=config, outputs={name: self.digest(name) for name in outputs})
+        digests = {name: self.digest(name) for name in outputs}
+        entry = StageEntry(key=key, config=config, outputs=digests, version=__version__)
         self.manifest = Manifest(stages={**self.manifest.stages, stage: entry})
         write_text(self.manifest_path, json.dumps(self.manifest.model_dump(), indent=2, sort_keys=True) + "\n")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from rlaif import __version__
 from rlaif.commands.card import write
 from rlaif.records.card import Card
 from rlaif.records.run_folder import RunFolder
@@ -63,6 +64,18 @@ def test_every_item_of_the_survey_is_there_and_the_unknown_is_said(made: Path) -
     assert not by_id["monitoring"].facts and not by_id["policy_evaluation"].facts
     assert card.unfinished[0] == "prompts" and "policy" not in card.unfinished
     assert card.models["critic"].digest is None and len(card.models["start policy"].digest or "") == 64
+
+
+def test_the_rlaif_that_ran_the_stages_is_named_and_another_one_is_a_note(run: Path) -> None:
+    assert f"| rlaif that ran the stages | `{__version__}` |" in (run / "card/model/README.md").read_text()
+    assert "ran the stages" not in rlaif("replay", "run", cwd=run.parent).stdout
+    manifest = run / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"version": "{__version__}"', '"version": "0.0.9"', 1))
+    assert rlaif("card", "run", cwd=run.parent).returncode == 0
+    assert f"`0.0.9, {__version__}`" in (run / "card/model/README.md").read_text()
+    done = rlaif("replay", "run", cwd=run.parent)
+    assert f"not the one that ran the stages: {__version__} here, 0.0.9, {__version__} there" in done.stdout
+    assert done.returncode == 0  # the files are those of the card
 
 
 def test_what_the_authors_say_is_shown_as_theirs(run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from rlaif import __version__
 from rlaif.records.errors import InputError
-from rlaif.records.run_folder import RunFolder
+from rlaif.records.run_folder import Manifest, RunFolder
 
 
 def test_two_holders_cannot_share_a_folder(tmp_path: Path) -> None:
@@ -100,3 +102,18 @@ def test_keys_change_with_settings_and_parents(tmp_path: Path) -> None:
     base = folder.stage_key({"a": 1}, {"p": "x"})
     assert base == folder.stage_key({"a": 1}, {"p": "x"})
     assert len({base, folder.stage_key({"a": 2}, {"p": "x"}), folder.stage_key({"a": 1}, {"p": "y"})}) == 3
+
+
+def test_the_manifest_says_which_rlaif_ran_a_stage_and_older_ones_still_read(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    (tmp_path / "run" / "a").write_text("1")
+    folder.finish("sample", "key", "{}", ["a"])
+    folder.close()
+    path = tmp_path / "run" / "manifest.json"
+    assert Manifest.model_validate_json(path.read_bytes()).versions == [__version__]
+    old = json.loads(path.read_text())
+    del old["stages"]["sample"]["version"]
+    path.write_text(json.dumps(old))
+    folder = RunFolder(tmp_path / "run")
+    assert folder.finished("sample", "key") and folder.manifest.versions == ["unknown"]
+    folder.close()

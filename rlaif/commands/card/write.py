@@ -82,6 +82,7 @@ def build(source: Source, stated: dict[str, str], reporter: Reporter) -> Card:
         templates={name: templates_digest(name) for name in TEMPLATES},
         artifacts=artifacts,
         unfinished=unfinished,
+        ran=source.manifest.versions,
         dataset=_dataset_front(source, stated),
         sections=by_id,
         disclosure=[*sections, *_faults(source)],
