@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rlaif.commands.figures import table
 from rlaif.commands.labels import budget
@@ -16,6 +16,7 @@ from rlaif.critique import gap
 from rlaif.ports import interrupt, registry
 from rlaif.ports.engines import Engines
 from rlaif.ports.reporter import Reporter
+from rlaif.ports.user_scorer import UserScorer
 from rlaif.records import constitution as constitutions
 from rlaif.records.answer import Answer
 from rlaif.records.audit import Figure
@@ -171,7 +172,7 @@ def run(asked: Subject, reporter: Reporter) -> Gap:
         engines.budget = budget(asked.ledger, asked.price, asked.max_cost)
         rows: list[GapRow] = []
         measured: list[GapModel] = []
-        directions = dict(getattr(scorer, "direction", {}))
+        directions = scorer.direction if scorer else {}
         with interrupt.draining(reporter.line):
             for name in asked.models:
                 own, failed = _rows(asked, engines, store, scorer, name)
@@ -198,17 +199,19 @@ def run(asked: Subject, reporter: Reporter) -> Gap:
         lock.close()
 
 
-def _scorer(reference: str | None) -> Any:
+def _scorer(reference: str | None) -> UserScorer | None:
     if reference is None:
         return None
-    scorer = registry.function(reference, field="--scorer")()
-    if not hasattr(scorer, "prefer"):
+    scorer = UserScorer(reference, field="--scorer")
+    if not scorer.prefers:
         fix = "give it prefer(prompt, a, b, principle_id), which returns 1, 0, 0.5 or None; or give --judge"
         raise InputError("this scorer cannot say which of two replies is better", fix=fix, field="--scorer")
     return scorer
 
 
-def _rows(asked: Subject, engines: Engines, store: AnswerStore, scorer: Any, name: str) -> tuple[list[GapRow], int]:
+def _rows(
+    asked: Subject, engines: Engines, store: AnswerStore, scorer: UserScorer | None, name: str
+) -> tuple[list[GapRow], int]:
     """A model's rows, one a prompt of which every sample is there, and how many judgements failed."""
     spec, config = asked.models[name], asked.drawing
     drawn = evaluate.draw(config, engines, spec, asked.prompts, asked.seed, store, name, asked.samples)
@@ -226,6 +229,7 @@ def _rows(asked: Subject, engines: Engines, store: AnswerStore, scorer: Any, nam
         truth = [verdict(label) for label in judge]
         failed += more
     else:
+        assert scorer is not None  # `subject` asked for one of the two
         prompts = (row.prompt for row in rows for _ in row.pairs)
         truth = [
             evaluate.preferred(scorer, asked.constitution, prompt, pair.responses)
@@ -237,13 +241,11 @@ def _rows(asked: Subject, engines: Engines, store: AnswerStore, scorer: Any, nam
     ], failed
 
 
-def _row(model: str, prompt: Prompt, drawn: Sequence[Answer], scorer: Any) -> GapRow:
+def _row(model: str, prompt: Prompt, drawn: Sequence[Answer], scorer: UserScorer | None) -> GapRow:
     """A prompt's samples, with nothing said yet about their pairs."""
     written = [answer.text or "" for answer in drawn]
     texts = list(dict.fromkeys(written))
-    scores = [dict(scorer.score(prompt, text)) if hasattr(scorer, "score") else {} for text in texts]
-    if wrong := [f"{key} = {value!r}" for own in scores for key, value in own.items() if not math.isfinite(value)]:
-        raise InputError(f"the scorer gave {wrong[0]}", fix="return finite numbers, and leave out what does not apply")
+    scores = [scorer.score(prompt, text) if scorer else {} for text in texts]
     pairs = [GapPair(first=a, second=b) for b in range(len(texts)) for a in range(b)]
     return GapRow(
         model=model,

@@ -14,19 +14,20 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import Field, model_validator
 
 from rlaif.critique import aggregate, degeneracy, diversity
 from rlaif.critique.agreement import score, wilson
 from rlaif.critique.compare import questions
-from rlaif.ports import answers, judging, registry
+from rlaif.ports import answers, judging
 from rlaif.ports.asks import Ask, Range, examples, reply_length
 from rlaif.ports.chat import GenerateRequest, Sampling
 from rlaif.ports.engines import Engines
 from rlaif.ports.judging import Reading
 from rlaif.ports.learner import Conversation, RewardScorer
+from rlaif.ports.user_scorer import UserScorer
 from rlaif.records import seeds
 from rlaif.records.agreement import Interval
 from rlaif.records.answer import Answer
@@ -83,10 +84,10 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     """Write `evaluation.json` and `replies.jsonl`.
 
     Raises:
-        InputError: the scorer cannot be loaded.
+        InputError: the scorer is at fault.
         RunHalted: too many generations or judgements failed.
     """
-    scorer = registry.function(config.scorer, field="evaluate.scorer")() if config.scorer else None
+    scorer = UserScorer(config.scorer, field="evaluate.scorer") if config.scorer else None
     prompts = read_rows(inputs.prompts, Prompt, "prompts")
     store = AnswerStore(inputs.out / "answers.sqlite")
     replies = _replies(config, engines, inputs, prompts, store)
@@ -107,7 +108,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
         comparisons=[_compare(engines, inputs, rows, store, a, b) for a, b in comparisons(config, inputs.models)],
         kl=divergence(engines, inputs.folders["policy"], inputs.folders["sft"], written, ended, config.temperature),
         best_of=bound(config.best_of) if config.best_of else None,
-        oracle_direction=dict(getattr(scorer, "direction", {})),
+        oracle_direction=scorer.direction if scorer else {},
         labels_oracle=_labels_oracle(read_rows(inputs.labels, Label, "labels"), inputs.constitution, scorer),
         samples=rows[: config.shown],
     )
@@ -231,10 +232,10 @@ def choose(scorer: RewardScorer, prompts: Sequence[Prompt], samples: Sequence[Se
     ]
 
 
-def before_after(prompt: Prompt, written: dict[str, Answer], scorer: Any) -> BeforeAfter:
+def before_after(prompt: Prompt, written: dict[str, Answer], scorer: UserScorer | None) -> BeforeAfter:
     """Every model's reply to a prompt, with what the scorer says of it."""
     replies = {name: answer.text or "" for name, answer in written.items()}
-    oracle = {name: dict(scorer.score(prompt, reply)) for name, reply in replies.items()} if scorer else {}
+    oracle = {name: scorer.score(prompt, reply) for name, reply in replies.items()} if scorer else {}
     return BeforeAfter(prompt_id=prompt.id, messages=prompt.messages, replies=replies, oracle=oracle)
 
 
@@ -357,9 +358,9 @@ def log_ratios(
     return [a - b for a, b in zip(own, other, strict=True)]
 
 
-def _labels_oracle(labels: Sequence[Label], constitution: Constitution, scorer: Any) -> Interval | None:
+def _labels_oracle(labels: Sequence[Label], constitution: Constitution, scorer: UserScorer | None) -> Interval | None:
     """Labels that agree with the scorer's own weighted preference, over pairs where it prefers one side."""
-    if not hasattr(scorer, "prefer"):
+    if scorer is None or not scorer.prefers:
         return None
     correct = []
     for label in labels:
@@ -370,17 +371,15 @@ def _labels_oracle(labels: Sequence[Label], constitution: Constitution, scorer: 
     return wilson(sum(correct), len(correct))
 
 
-def preferred(scorer: Any, constitution: Constitution, prompt: Prompt, responses: tuple[str, str]) -> float | None:
+def preferred(
+    scorer: UserScorer, constitution: Constitution, prompt: Prompt, responses: tuple[str, str]
+) -> float | None:
     """Which response a scorer's own `prefer` finds better over all principles by their weights: 1 the first, 0 the
     second, one half neither; None where it cannot say of one of them.
-
-    Raises:
-        InputError: it says something else than 1, 0, 0.5 or None.
     """
     said = [(p, scorer.prefer(prompt, *responses, p.id)) for p in constitution.principles]
-    if wrong := [value for _, value in said if value not in (None, 0, 0.5, 1)]:
-        raise InputError(f"the scorer's prefer gave {wrong[0]!r}", fix="return 1, 0, 0.5 or None")
-    if any(value is None for _, value in said):
+    known = [(p, value) for p, value in said if value is not None]
+    if len(known) < len(said):
         return None
-    balance = sum(constitution.axes[p.axis].weight * p.weight * (2 * value - 1) for p, value in said)
+    balance = sum(constitution.axes[p.axis].weight * p.weight * (2 * value - 1) for p, value in known)
     return 0.5 if abs(balance) <= 1e-9 else float(balance > 0)

@@ -59,6 +59,9 @@ class Infinite(Longer):
 class Silent:
     """Scores, and compares nothing."""
 
+    def score(self, prompt: Prompt, reply: str) -> dict[str, float]:
+        return {}
+
 
 def fails_on_one(messages: Sequence[Message], options: tuple[str, ...]) -> list[float] | str:
     """`prefers_longer` that fails on the last prompt.
@@ -153,7 +156,7 @@ def test_a_verdict_needs_both_orders(p: float | None, consistent: bool | None, v
         (("--judge", "scripted:rlaif.testing.scripts:prefers_longer"), ("--judge", "the judge is the critic")),
         (("--scorer", f"{HERE}:Silent"), ("--scorer", "which of two replies is better")),
         (("--scorer", f"{HERE}:Wrong"), ("prefer gave nan",)),
-        (("--scorer", f"{HERE}:Infinite"), ("the scorer gave length = inf",)),
+        (("--scorer", f"{HERE}:Infinite"), ("the scorer's score gave {'length': inf}",)),
         (("--scorer", f"{HERE}:Longer", "--temperature", "0"), ("--temperature", "greedy samples")),
         (("--scorer", f"{HERE}:Longer", "--temperature", "nan"), ("--temperature", "nan is no temperature")),
         (("--scorer", f"{HERE}:Longer", "--model", "hf:policy"), ("named twice",)),
