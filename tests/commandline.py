@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer.main
 
 from rlaif import cli
+
+command_of = cache(typer.main.get_command)  # a tenth of a second, and the same every time
 
 
 class Done(NamedTuple):
@@ -25,6 +29,7 @@ def rlaif(*arguments: str, cwd: Path) -> Done:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(cwd)
         patch.setattr(sys, "argv", ["rlaif", *arguments])
+        patch.setattr(typer.main, "get_command", command_of)
         try:
             cli.main()
             code = 0

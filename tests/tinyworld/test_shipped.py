@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from random import Random
 from statistics import fmean
 from typing import Any
@@ -11,13 +13,25 @@ import pytest
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlaif.tinyworld import heldout
-from rlaif.tinyworld.training import MODELS, NAMES, TABLE
+from rlaif.tinyworld.training import MODELS, NAMES, TABLE, Measure
 
 
 def written(name: str) -> dict[str, Any]:
     """The table that training wrote for a model."""
     tables: dict[str, dict[str, Any]] = json.loads((MODELS.parent / TABLE).read_text(encoding="utf-8"))
     return tables[name]
+
+
+@pytest.fixture(scope="module")
+def measured(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerFast) -> Callable[[str], dict[str, Any]]:
+    """The table of a shipped model, measured once."""
+
+    @cache
+    def table(name: str) -> dict[str, Any]:
+        measure: Measure = getattr(heldout, name)
+        return measure(request.getfixturevalue(name), tokenizer)
+
+    return table
 
 
 def test_all_that_ships_is_under_eight_megabytes() -> None:
@@ -58,13 +72,10 @@ def test_the_critic_judges_a_few_held_out_pairs(critic: LlamaForCausalLM, tokeni
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_shipped_weights_have_the_written_table(
-    name: str, request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    measured = getattr(heldout, name)(request.getfixturevalue(name), tokenizer)
-    expected = written(name)
-    assert measured.keys() == expected.keys()
-    for key, value in measured.items():
+def test_the_shipped_weights_have_the_written_table(name: str, measured: Callable[[str], dict[str, Any]]) -> None:
+    table, expected = measured(name), written(name)
+    assert table.keys() == expected.keys()
+    for key, value in table.items():
         if key == "tokens_most":
             continue
         if isinstance(value, float):
@@ -75,10 +86,6 @@ def test_the_shipped_weights_have_the_written_table(
 
 
 @pytest.mark.slow
-def test_the_shipped_critic_meets_what_is_promised(
-    critic: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    table = heldout.critic(critic, tokenizer)
-    accuracy, flips = table["accuracy"], table["flips_both_right"]
-    assert isinstance(accuracy, float) and isinstance(flips, float)
-    assert accuracy >= 0.95 and flips >= 0.93
+def test_the_shipped_critic_meets_what_is_promised(measured: Callable[[str], dict[str, Any]]) -> None:
+    table = measured("critic")
+    assert table["accuracy"] >= 0.95 and table["flips_both_right"] >= 0.93
