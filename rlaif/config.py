@@ -111,6 +111,9 @@ class RunConfig(Settings):
         if guard is not None and guard.feedback and guard.every > self.policy.updates:
             problem = "policy.guard.feedback has nothing to teach: no audit is due before the last update"
             raise ValueError(problem, f"say guard.every: {self.policy.updates} or less")
+        if guard is not None and guard.takes_over and (self.label.more_critics or self.label.escalate):
+            problem = "with policy.guard.takes_over one critic writes the labels of later rounds"
+            raise ValueError(problem, "leave label.more_critics and label.escalate out, or takes_over")
         return self
 
 
@@ -149,7 +152,7 @@ def load(path: str | Path, overrides: list[str] | None = None, *, algorithms: bo
                 update={
                     "engine": rollouts,
                     "rewards": _rewards(document, config.policy.rewards),
-                    "guard": _guard(document, config.policy.guard),
+                    "guard": _guard(document, config),
                 }
             ),
             "redteam": _redteam(document, config.redteam),
@@ -217,10 +220,16 @@ def _rewards(document: strict_yaml.Document, terms: list[RewardTerm]) -> list[Re
     return [named(index, term) for index, term in enumerate(terms)]
 
 
-def _guard(document: strict_yaml.Document, guard: Guard | None) -> Guard | None:
+def _guard(document: strict_yaml.Document, config: RunConfig) -> Guard | None:
+    guard = config.policy.guard
     if guard is None or guard.critic is None:
         return guard
-    return guard.model_copy(update={"critic": _spec(document, guard.critic, "policy.guard.critic")})
+    auditor = _spec(document, guard.critic, "policy.guard.critic")
+    if guard.takes_over and auditor == _spec(document, config.critic, "critic"):
+        problem = f"{auditor} wrote the labels, and would take over from itself"
+        fix = "name another critic in guard.critic, or leave takes_over out"
+        raise document.error(problem, fix=fix, field="policy.guard.takes_over")
+    return guard.model_copy(update={"critic": auditor})
 
 
 def _redteam(document: strict_yaml.Document, redteam: RedteamConfig | None) -> RedteamConfig | None:

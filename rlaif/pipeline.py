@@ -48,6 +48,17 @@ class Plan(NamedTuple):
         return [self._replace(round=number) for number in range(1, self.round + 1)]
 
     @property
+    def critic(self) -> str:
+        """SPEC of who labels in this round: the run's critic, until the one that audits takes over."""
+        heir = heir_of(self.config) if self.round > 1 else None
+        return heir or self.config.critic
+
+    @property
+    def taught_by(self) -> list[Plan]:
+        """The rounds whose labels this round's models learn from: all so far that its own critic labelled."""
+        return [own for own in self.rounds if own.critic == self.critic]
+
+    @property
     def start(self) -> Path:
         """The model that the round starts from: the SFT model, or the policy of the round before."""
         return self.folder / "sft/model" if self.round == 1 else self._replace(round=self.round - 1).at("policy/model")
@@ -135,7 +146,7 @@ def _pairs(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[st
 
 def _label(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
     samples = plan.at("pairs/samples.jsonl")
-    inputs = label.Inputs(plan.constitution, plan.config.critic, samples, None, None, plan.seed, out, lineage)
+    inputs = label.Inputs(plan.constitution, plan.critic, samples, None, None, plan.seed, out, lineage)
     return label.run(plan.config.label, engines, inputs)
 
 
@@ -147,7 +158,7 @@ def _reward(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
     backbone = plan.config.reward.backbone or str(plan.folder / "sft/model")
     earlier = plan.rounds[:-1]
     inputs = reward.Inputs(
-        labels=[own.at("label/labels.jsonl") for own in plan.rounds],
+        labels=[own.at("label/labels.jsonl") for own in plan.taught_by],
         pairs=None,
         limit=None,
         backbone=backbone,
@@ -165,11 +176,17 @@ def feeds_back(config: RunConfig) -> bool:
     return config.policy.guard is not None and config.policy.guard.feedback
 
 
+def heir_of(config: RunConfig) -> str | None:
+    """SPEC of the auditing critic, where it takes over the labels of later rounds."""
+    guard = config.policy.guard
+    return guard.critic if guard is not None and guard.takes_over else None
+
+
 def _cost(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[str]:
     config = plan.config.cost
     assert config is not None
     backbone = config.backbone or str(plan.folder / "sft/model")
-    inputs = cost.Inputs([own.at("label/labels.jsonl") for own in plan.rounds], backbone, plan.seed, out, lineage)
+    inputs = cost.Inputs([own.at("label/labels.jsonl") for own in plan.taught_by], backbone, plan.seed, out, lineage)
     return cost.run(config, engines, inputs)
 
 
@@ -211,7 +228,7 @@ def _policy_shapes(plan: Plan) -> Any:
         return shapes, plan.seed, direct or None
     auditor = spec_identity(guard.critic or plan.config.critic)
     audited = auditor, constitutions.content_hash(plan.constitution), _prompt_sets(plan)
-    return shapes, plan.seed, direct or None, guard.model_dump(exclude={"critic", "feedback"}), audited
+    return shapes, plan.seed, direct or None, guard.model_dump(exclude={"critic", "feedback", "takes_over"}), audited
 
 
 def model_folders(plan: Plan) -> dict[str, str]:
@@ -303,7 +320,7 @@ STAGES = (
         lambda p: (
             p.config.label.model_dump(),
             source_digests(p.config.label.sources),
-            spec_identity(p.config.critic),
+            spec_identity(p.critic),
             constitutions.content_hash(p.constitution),
         ),
         _label,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.config import RunConfig
-from rlaif.pipeline import LOOP, REDTEAM, STAGES, Plan, Stage, feeds_back, in_round, names_of
+from rlaif.pipeline import LOOP, REDTEAM, STAGES, Plan, Stage, feeds_back, heir_of, in_round, names_of
 from rlaif.ports.engines import Engines
 from rlaif.ports.identity import spec_identity
 from rlaif.records import constitution as constitutions
@@ -86,7 +86,7 @@ def _later(stage: Stage, number: int, config: RunConfig) -> Stage:
         needs = [in_round("policy/model", number - 1) if need == "sft/model" else need for need in needs]
     before = range(1, number)
     if stage.name in ("reward", "cost"):
-        needs += [in_round("label/labels.jsonl", earlier) for earlier in before]
+        needs += [in_round("label/labels.jsonl", earlier) for earlier in before if earlier > 1 or not heir_of(config)]
     if stage.name == "reward":
         needs.append(in_round("reward/model", number - 1))
         needs += [in_round("policy/exploits.jsonl", earlier) for earlier in before if feeds_back(config)]

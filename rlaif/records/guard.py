@@ -65,9 +65,22 @@ class Guard(Settings):
     feedback: bool = Field(
         default=False, description="exploits that are found teach the next round's reward model what it got wrong"
     )
+    takes_over: bool = Field(
+        default=False,
+        description="of feedback: `critic` writes the labels of later rounds, whose models learn from those alone",
+    )
     max_missing: int = Field(
         default=3, ge=1, description="audits in a row that the critic fails before the run pauses, state kept"
     )
+
+    @model_validator(mode="after")
+    def _heir_is_known(self) -> Self:
+        if self.takes_over and not self.feedback:
+            raise ValueError("policy.guard.takes_over is a part of feedback", "say feedback: true as well")
+        if self.takes_over and self.critic is None:
+            problem = "policy.guard.takes_over has nobody to take over: policy.guard.critic is not given"
+            raise ValueError(problem, "name another critic than the run's, or leave takes_over out")
+        return self
 
 
 class Meters(Record):

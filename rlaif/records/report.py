@@ -124,7 +124,7 @@ class RewardSummary(Record):
     members: list[Interval]  # accuracy of each model of an ensemble, one where there is only one
     disagreement: float | None  # mean standard deviation between the members' scores of a held-out reply
     exploits: Interval | None = None  # of held-out prompts: the reference's reply has the higher score
-    against_previous: Difference | None = None  # minus the last round's model, on earlier rounds' held-out labels
+    against_previous: Difference | None = None  # minus the last round's model, on labels held out from both
 
 
 class Curve(Record):

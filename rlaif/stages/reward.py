@@ -5,6 +5,7 @@ them, `gate` refuses to go on: optimising against such a model optimises noise.
 
 In later rounds it learns from the labels of all rounds so far, and from the replies that exploited the reward models
 before it, and is compared with the last of those on the earlier rounds' held-out labels: what was learnt shall be kept.
+Where another critic has taken over, its labels alone are learnt, and the two models are compared on those.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class Inputs(NamedTuple):
 
 
 class Material(NamedTuple):
-    """What is learnt and measured on; `earlier` of the held-out labels, the first ones, are of earlier rounds."""
+    """What is learnt and measured on; the first `earlier` of the held-out labels are those on which the last round's
+    model is compared too."""
 
     labels: Split
     earlier: int
@@ -145,7 +147,7 @@ def gate(check: Check, folder: Path, reporter: Reporter) -> None:
     problem = heldout.shortfall(summary.accuracy, summary.baselines, summary.against_baseline)
     kept = summary.against_previous
     if problem is None and kept is not None and kept.high is not None and kept.high < 0:
-        interval = f"{kept.value:+.3f} [{kept.low:+.3f}, {kept.high:+.3f}] on {kept.n} held-out pairs of earlier rounds"
+        interval = f"{kept.value:+.3f} [{kept.low:+.3f}, {kept.high:+.3f}] on {kept.n} held-out pairs"
         problem = f"it forgot what the last round's knew: {interval}"
     fitting.judge(problem, check, "reward", "reward.check", reporter)
 
@@ -195,7 +197,8 @@ def _material(config: Config, inputs: Inputs) -> Material:
     parts = [fitting.on_axis(labels, config.axis, file) for labels in (*rounds, exploits) if labels]
     heavy = [x.model_copy(update={"weight": config.exploit_weight * x.weight}) for x in parts.pop()] if exploits else []
     split = fitting.split([x for own in parts for x in own], _usable, file)
-    earlier = sum(map(_usable, (x for own in parts[:-1] for x in own if fitting.held_out(x))))
+    known = parts[:-1] or parts  # a critic that has just taken over has labelled no earlier round
+    earlier = sum(map(_usable, (x for own in known for x in own if fitting.held_out(x))))
     return Material(split, earlier, fitting.parted(heavy, _usable))
 
 
@@ -204,7 +207,7 @@ def _usable(label: Label) -> bool:
 
 
 def _previous_scores(engines: Engines, model: str | None, parts: Material) -> list[float]:
-    """What the last round's model says of the earlier rounds' held-out replies, two a pair."""
+    """What the last round's model says of held-out replies, two a pair."""
     if model is None:
         return []
     rows = fitting.conversations(parts.labels.heldout[: parts.earlier])
@@ -294,7 +297,7 @@ def describe(summary: RewardSummary) -> list[str]:
         )
     if (kept := summary.against_previous) is not None and kept.value is not None:
         interval = f"{kept.value:+.3f} [{kept.low:+.3f}, {kept.high:+.3f}] on {kept.n} pairs"
-        lines.append(f"reward: minus the last round's, on earlier rounds' held-out labels: {interval}")
+        lines.append(f"reward: minus the last round's, on labels held out from both: {interval}")
     if (caught := summary.exploits) is not None and caught.value is not None:
         interval = f"{caught.value:.3f} [{caught.low:.3f}, {caught.high:.3f}] of {caught.n}"
         lines.append(f"reward: exploits of held-out prompts that it sees through: {interval}")

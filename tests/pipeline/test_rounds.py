@@ -123,6 +123,58 @@ def test_what_is_finished_stays_and_a_later_round_alone_is_done_again(run: Path,
     assert [t.stage.split("/")[0] for t in more if t.seconds is not None] == ["round-3"] * 6
 
 
+def test_the_auditing_critic_takes_over_the_labels_of_later_rounds(run: Path, world: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    heir = "scripted:tests.pipeline.test_rounds:prefers_shorter"
+    chosen = config.load(world, [*OVERRIDES, "policy.guard.takes_over=true"])
+    stages = {stage.name: stage for stage in stages_of(chosen)}
+    assert "label/labels.jsonl" not in stages["round-2/reward"].needs
+    assert {"round-2/label/labels.jsonl", "policy/exploits.jsonl"} <= set(stages["round-2/reward"].needs)
+    timings = execution.execute(chosen, again, Engines(), until="policy")
+    redone = [f"round-2/{name}" for name in ("label", "audit", "reward", "policy")]
+    assert [t.stage for t in timings if t.seconds is not None] == redone
+    critics = [
+        {label.critic for label in read_rows(again / f"{name}label/labels.jsonl", Label, "labels")}
+        for name in ("", "round-2/")
+    ]
+    assert critics == [{chosen.critic}, {heir}] and chosen.critic != heir
+    exploits = read_rows(again / "policy/exploits.jsonl", Exploit, "exploits")
+    own = len(read_rows(again / "round-2/label/labels.jsonl", Label, "labels"))
+    summary = read_json(again / "round-2/reward/summary.json", RewardSummary)
+    assert summary.exploits is not None and summary.against_previous is not None
+    assert summary.train_pairs + summary.heldout_pairs == own + len(exploits) - summary.exploits.n
+    assert summary.against_previous.n == summary.accuracy.n > 0  # this critic has labelled no earlier round
+    assert not any(t.seconds for t in execution.execute(chosen, again, Engines(), until="policy"))
+
+
+def test_a_critic_that_takes_over_is_asked_for_the_later_rounds(world: Path) -> None:
+    def asked(*more: str) -> tuple[dict[str, float], float]:
+        chosen = config.load(world, [*OVERRIDES, "rounds=3", *more])
+        found = needs(Plan(chosen, constitution.load(chosen.constitution), Path("nowhere")))
+        return {ask.model: ask.calls.high for ask in found.asks["label"]}, found.steps["reward"].high
+
+    (before, steps), (after, fewer) = asked(), asked("policy.guard.takes_over=true")
+    (alone,), (first, later) = before.values(), after.values()
+    assert list(after) == [*before, GUARD["critic"]] and first == pytest.approx(alone / 3)
+    assert later == pytest.approx(2 * alone / 3) and fewer < steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (["policy.guard.feedback=false"], "takes_over is a part of feedback"),
+        (["policy.guard.critic=null"], "has nobody to take over"),
+        (["critic=scripted:tests.pipeline.test_rounds:prefers_shorter"], "would take over from itself"),
+        (["label.escalate=scripted:tests.pipeline.test_rounds:prefers_shorter"], "one critic writes the labels"),
+    ],
+)
+def test_who_takes_over_is_another_critic_and_the_only_one(world: Path, changes: list[str], problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        config.load(world, [*OVERRIDES, "policy.guard.takes_over=true", *changes])
+    assert caught.value.fix
+
+
 def test_the_estimate_counts_all_rounds(world: Path, run: Path) -> None:
     def wanted(*more: str) -> dict[str, float]:
         chosen = config.load(world, [*OVERRIDES, *more])

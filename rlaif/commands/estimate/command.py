@@ -13,7 +13,7 @@ from rlaif.commands.estimate import arithmetic
 from rlaif.commands.estimate.knowledge import Knowledge, Source
 from rlaif.commands.estimate.needs import Needs, needs
 from rlaif.config import RunConfig
-from rlaif.pipeline import Plan, names_of
+from rlaif.pipeline import Plan, heir_of, names_of
 from rlaif.ports.asks import SHORT
 from rlaif.ports.budget import parse_price
 from rlaif.ports.engines import Engines
@@ -167,6 +167,8 @@ def _assumptions(plan: Plan, known: Knowledge, reader: arithmetic.Reader, rows: 
         said.append("evaluate: where two models reply the same, a comparison is not asked again, perhaps none of them")
     if config.label.escalate:
         said.append(f"{config.label.escalate} gets between none and all of the pairs")
+    if heir := heir_of(config):
+        said.append(f"label: {heir} writes the labels of every round but the first (policy.guard.takes_over)")
     if config.label.mode == "score":
         said.append("a score of two digits may be read in two passes")
     return said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rlaif import pipeline
@@ -41,9 +43,6 @@ def needs(plan: pipeline.Plan) -> Needs:
     # The policy's tokenizer is the start model's; where it will lie does not matter here.
     spec = plan.spec(config.model)
     sampled, paired = sample.spread(train, config.sample.prompts), sample.spread(train, config.pairs.prompts)
-    responses = config.pairs.samples_per_prompt
-    nowhere = Lineage("", {})
-    inputs = label.Inputs(constitution, config.critic, None, None, None, config.seed, plan.folder, nowhere)
     earlier = [f"round-{number}" for number in range(1, config.rounds)]
     models = {name: spec for name in ("start", "sft", *earlier, "policy")}
     asks = {
@@ -53,7 +52,7 @@ def needs(plan: pipeline.Plan) -> Needs:
             config.sample.samples_per_prompt,
         ),
         "pairs": sample.asks(config.pairs, train, spec, "pairs"),
-        "label": label.asks(config.label, inputs, paired, responses),
+        "label": _labelling(plan, paired),
         "policy": policy.asks(
             *(config.policy, train, f"{config.policy.engine}:{config.model}", config.critic, constitution)
         ),
@@ -61,19 +60,32 @@ def needs(plan: pipeline.Plan) -> Needs:
             *(config.evaluate, constitution, config.critic, models, test), scores=config.label.mode == "score"
         ),
     }
-    most = config.label.most_pairs
+    most, responses = config.label.most_pairs, config.pairs.samples_per_prompt
     pairs = {p.id: len(schedule(responses, most, config.seed, p.id)) for p in paired}
     to_train = sum(pairs[p.id] for p in paired if not is_test([m.model_dump() for m in p.messages]))
-    n = config.rounds  # of which each learns from the labels of those before it too
+    n = config.rounds
+    taught = [len(own.taught_by) for own in plan._replace(round=n).rounds]  # rounds whose labels each learns from
     steps = {
         "sft": Range.exactly(sft.steps_of(config.sft, len(sampled) * config.sample.samples_per_prompt)),
-        "reward": Range.exactly(sum(reward.steps_of(config.reward, k * to_train) for k in range(1, n + 1))),
+        "reward": Range.exactly(sum(reward.steps_of(config.reward, k * to_train) for k in taught)),
         "policy": Range.exactly(n * config.policy.updates),
     }
     if config.cost is not None:
-        steps["cost"] = Range.exactly(sum(fitting.steps_of(config.cost, k * to_train) for k in range(1, n + 1)))
-    for stage in (name for name in asks if name in pipeline.LOOP):
+        steps["cost"] = Range.exactly(sum(fitting.steps_of(config.cost, k * to_train) for k in taught))
+    for stage in ("pairs", "policy"):
         asks[stage] = [ask._replace(calls=ask.calls.times(n)) for ask in asks[stage]]
     if config.redteam is not None:
         asks["pairs"] += redteam.asks(config.redteam, constitution, train, spec, config.seed, n - 1)
     return Needs(train, test, len(sampled), n * len(paired), n * sum(pairs.values()), asks, steps)
+
+
+def _labelling(plan: pipeline.Plan, paired: Sequence[Prompt]) -> list[Ask]:
+    """Of all rounds, whoever labels in each."""
+    config = plan.config
+    critics = Counter(own.critic for own in plan._replace(round=config.rounds).rounds)
+    own = label.Inputs(plan.constitution, "", None, None, None, config.seed, plan.folder, Lineage("", {}))
+    return [
+        ask._replace(calls=ask.calls.times(rounds))
+        for critic, rounds in critics.items()
+        for ask in label.asks(config.label, own._replace(critic=critic), paired, config.pairs.samples_per_prompt)
+    ]
