@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,10 +81,19 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> importlib.metadata.EntryPoints:
+    """The entry points of all that is installed on `path`, Python's own: to look through it takes 25 ms."""
+    return importlib.metadata.entry_points(group=group)
+
+
+def _plugins(kind: str) -> importlib.metadata.EntryPoints:
+    return _installed(f"rlaif.{kind}", tuple(sys.path))
+
+
 def names(kind: str) -> list[str]:
     """Every implementation of a kind that can be named, built in or from entry points."""
-    plugins = importlib.metadata.entry_points(group=f"rlaif.{kind}")
-    return sorted({*BUILTIN.get(kind, {}), *(p.name for p in plugins)})
+    return sorted({*BUILTIN.get(kind, {}), *_plugins(kind).names})
 
 
 def check(kind: str, name: str) -> None:
@@ -108,7 +118,7 @@ def load(kind: str, name: str) -> Any:
     check(kind, name)
     target = BUILTIN.get(kind, {}).get(name)
     if target is None:
-        return next(iter(importlib.metadata.entry_points(group=f"rlaif.{kind}", name=name))).load()
+        return _plugins(kind)[name].load()
     module_name, _, attribute = target.partition(":")
     module = importlib.import_module(module_name)
     return getattr(module, attribute) if attribute else module
