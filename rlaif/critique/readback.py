@@ -8,6 +8,13 @@ from typing import NamedTuple
 
 from rlaif.records.prompt import Message
 
+# Every fence begins with the same mark in brackets, which is drawn anew for each prompt.
+FENCED = re.compile(
+    r"\A(?P<mark>\[\w+\] )\S+\n(?P<conversation>.*?)\n^(?P=mark)\S+ A\n(?P<a>.*?)\n"
+    r"^(?P=mark)\S+ B\n(?P<b>.*?)\n^(?P=mark)\S+$\n*(?P<question>.*)\Z",
+    re.S | re.M,
+)
+
 
 class Shown(NamedTuple):
     """The parts of a pairwise prompt, of any language; `question` is all that follows the fences."""
@@ -24,11 +31,6 @@ def shown(messages: Sequence[Message]) -> Shown:
     Raises:
         ValueError: the messages are no such prompt.
     """
-    text = messages[-1].content
-    opening = re.match(r"\[(\w+)\] ", text)
-    if opening:
-        mark = re.escape(opening.group())
-        pattern = rf"\A{mark}\S+\n(.*?)\n^{mark}\S+ A\n(.*?)\n^{mark}\S+ B\n(.*?)\n^{mark}\S+$\n*(.*)\Z"
-        if parts := re.search(pattern, text, re.S | re.M):
-            return Shown(*parts.groups())
+    if parts := FENCED.search(messages[-1].content):
+        return Shown(*parts.group("conversation", "a", "b", "question"))
     raise ValueError("these messages hold no pair of fenced responses")

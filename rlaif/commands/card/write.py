@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,11 @@ def code() -> Code:
 
 def libraries() -> dict[str, str]:
     """Versions of what shapes numbers, where it is installed."""
-    known = {dist.metadata["Name"].lower(): dist.version for dist in importlib.metadata.distributions()}
-    return {name: known[name] for name in LIBRARIES if name in known}
+    found = {}
+    for name in LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def models(source: Source) -> dict[str, str]:
