@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from rlaif.records import dataset
 from rlaif.records.base import Record
-from rlaif.records.files import canonical_json, iterate_rows, row_json, write_text
+from rlaif.records.files import canonical_json, iterate_rows, naming, row_json, write_text
 from rlaif.records.judgement import Judgement
 from rlaif.records.label import BareLabel, Label
 from rlaif.records.labelling import LabelFolder, Tally
@@ -87,7 +87,8 @@ class LabelTable:
         self._whole = False  # an interrupt in here must not be noted as done
         rows = {"judgements": judged, "labels": labels, "canaries": canaries}
         for name in self._growing:
-            self._open[name].writelines(f"{row_json(row)}\n" for row in rows[name])
+            with naming(_part(self._folder, name)):
+                self._open[name].writelines(f"{row_json(row)}\n" for row in rows[name])
         self.pairs += pairs
         self.tally = _counted(self.tally, labels, judged).model_copy(update=counts)
         self._whole = True
@@ -98,8 +99,9 @@ class LabelTable:
         """Make sure that everything so far survives a crash."""
         sizes = {}
         for name, file in self._open.items():
-            file.flush()
-            os.fsync(file.fileno())
+            with naming(_part(self._folder, name)):
+                file.flush()
+                os.fsync(file.fileno())
             sizes[name] = os.fstat(file.fileno()).st_size
         progress = Progress(key=self._key, pairs=self.pairs, sizes=sizes, tally=self.tally)
         write_text(self._folder / "progress.json", progress.model_dump_json() + "\n")

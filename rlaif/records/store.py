@@ -14,6 +14,7 @@ from pathlib import Path
 from rlaif.records.errors import InputError
 from rlaif.records.usage import Use
 
+DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 COUNTS = ("asked", "cached", "failed", "prompt_tokens", "completion_tokens", "completion_squares", "seconds")
 TABLES = f"""
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, payload TEXT NOT NULL);
@@ -39,8 +40,7 @@ class AnswerStore:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(TABLES)
         except sqlite3.DatabaseError as error:
-            fix = "restore it from a backup, or delete it to ask everything again"
-            raise InputError(f"this answer store cannot be read: {error}", file=path, fix=fix) from None
+            raise self._fault(error) from None
 
     def get(self, keys: Iterable[str]) -> dict[str, str]:
         """The payloads of those keys that are stored."""
@@ -52,24 +52,36 @@ class AnswerStore:
                 marks = ",".join("?" * len(part))
                 found.update(self._db.execute(f"SELECT key, payload FROM answers WHERE key IN ({marks})", part))
         except sqlite3.DatabaseError as error:
-            fix = "restore it from a backup, or delete it to ask everything again"
-            raise InputError(f"this answer store is damaged: {error}", file=self.path, fix=fix) from None
+            raise self._fault(error) from None
         return found
 
     def put(self, payloads: Mapping[str, str], use: Use | None = None) -> None:
         """Store answers, and count what they took, in one transaction; an answer already there is replaced (a failed
         one asked again)."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", list(payloads.items()))
-        if use is not None:
-            self._db.execute(COUNT, (use.purpose, use.model, *(getattr(use, name) for name in COUNTS)))
-        self._db.execute("COMMIT")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", list(payloads.items()))
+            if use is not None:
+                self._db.execute(COUNT, (use.purpose, use.model, *(getattr(use, name) for name in COUNTS)))
+            self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise self._fault(error) from None
 
     def uses(self) -> list[Use]:
         """What its answers took so far, over all attempts."""
         names = ("purpose", "model", *COUNTS)
         rows = self._db.execute(f"SELECT {', '.join(names)} FROM uses ORDER BY rowid")
         return [Use(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def _fault(self, error: sqlite3.DatabaseError) -> InputError:
+        """A disk that is full or cannot be written leaves a sound store: what is in it must not be thrown away."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in DISK:
+            fix = "make room, or mend the folder's rights; the same command goes on"
+            return InputError(f"this answer store cannot be used: {error}", file=self.path, fix=fix)
+        fix = "restore it from a backup, or delete it to ask everything again"
+        return InputError(f"this answer store is damaged: {error}", file=self.path, fix=fix)
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT COUNT(*) FROM answers").fetchone()[0])

@@ -67,6 +67,13 @@ def test_a_writer_that_dies_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(OSError) as caught, files.atomic_path(path), Path("/dev/full").open("w") as out:
+        out.write("x")
+    assert caught.value.filename == str(path)
+
+
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     with files.atomic_folder(folder) as temporary:

@@ -90,3 +90,16 @@ def test_what_answers_took_adds_up_over_processes_and_a_kill(tmp_path: Path) -> 
     assert first == use.model_copy(update={"cached": 4, "seconds": 0.5})
     assert (second.model, second.asked, second.failed) == ("other:m", 1, 1)
     assert stored_uses(tmp_path / "none.sqlite") == []
+
+
+def test_a_full_disk_is_no_reason_to_throw_answers_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    store.put({"a": "1"})
+    store._db.execute("PRAGMA max_page_count = 1")  # what SQLite says of a disk without room
+    with pytest.raises(InputError, match=r"answers\.sqlite: .* full\. Fix: make room"):
+        store.put({str(n): "x" * 4000 for n in range(50)})
+    store._db.execute("PRAGMA max_page_count = 1000")
+    assert store.get(["a"]) == {"a": "1"}
+    store.put({"b": "2"})
+    assert len(store) == 2
+    store.close()
