@@ -28,6 +28,7 @@ from rlaif.records.run_folder import RunFolder
 from rlaif.records.settings import Lineage
 from rlaif.records.sources import source_digests
 from rlaif.stages import label
+from rlaif.stages.audit import resolve
 
 STORED = ("answers.sqlite", "answers.sqlite-wal", "answers.sqlite-shm", "progress.json")
 
@@ -124,7 +125,7 @@ def relabel(
         apply(data, override)
     rule = strict_yaml.validate(strict_yaml.Document(data, {}, "--set"), Rule) if data else None
     loaded = constitutions.load(constitution) if constitution else None
-    label.read_folder(folder)
+    folder = resolve(folder)
     with ExitStack() as closing:
         for held in {folder, out or folder}:
             closing.callback(RunFolder(held, "label").close)
@@ -144,6 +145,7 @@ def export(folder: Path, out: Path, kind: str, keep: Keep, axis: str | None, rep
     Raises:
         InputError: the folder holds no labels; no such shape or axis; `out` holds other things.
     """
+    folder = resolve(folder)
     about = label.read_folder(folder)
     if axis is not None and axis not in about.constitution.axes:
         known = ", ".join(sorted(about.constitution.axes))
@@ -151,7 +153,7 @@ def export(folder: Path, out: Path, kind: str, keep: Keep, axis: str | None, rep
     labels = iterate_rows(folder / "labels.jsonl", Label, "labels")
     counts = exports.write(out, labels, kind, keep=keep, axis=axis)
     reporter.line(
-        f"{kind}: {counts.train} rows to train on, {counts.test} to test on; {counts.left_out} labels left out"
+        f"{kind}: {counts.train} rows to train on, {counts.test} to test on; labels left out: {counts.left_out}"
     )
     return {"format": kind, **counts._asdict(), "dataset": str(out)}
 

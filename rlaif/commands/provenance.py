@@ -13,6 +13,7 @@ from rlaif.records.files import iterate_rows, read_json
 from rlaif.records.judgement import Judgement
 from rlaif.records.label import Label
 from rlaif.records.labelling import LabelFolder
+from rlaif.stages.audit import resolve
 
 
 def why(folder: Path, label_id: str) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def why(folder: Path, label_id: str) -> dict[str, Any]:
     Raises:
         InputError: there is no such label, or the folder holds none.
     """
+    folder = resolve(folder)
     about = read_json(folder / "labelling.json", LabelFolder)
     own = _label(folder, label_id)
     prompts = {_place(q): q for q in labelling_questions(about.config, own.pair, about.constitution)}
@@ -39,9 +41,12 @@ def why(folder: Path, label_id: str) -> dict[str, Any]:
 def text(found: dict[str, Any]) -> str:
     """The same for a person."""
     label = found["label"]
+    responses = zip(("first", "second"), label["pair"]["responses"], strict=True)
     p = "no probability" if label["p"] is None else f"P(first is better) = {label['p']:.4f}"
     lines = [
         f"label {label['pair']['id']}: {p}, weight {label['weight']:.2f}, constitution {label['constitution']}",
+        *(f"[{m['role']}] {m['content']}" for m in label["pair"]["messages"]),
+        *(f"[{place} response{_chosen(label, i)}] {text}" for i, (place, text) in enumerate(responses)),
         f"critic {label['critic']}, order-consistent {label['order_consistent']}, flags {label['flags'] or 'none'}",
         *(f"  {v['principle_id']} ({v['critic']}): {_number(v['p'])}" for v in label["votes"]),
         *(f"  {o['source']} {o['name']}, weight {o['weight']:g}: {_number(o['p'])}" for o in label["opinions"]),
@@ -84,6 +89,14 @@ def _heading(entry: dict[str, Any]) -> str:
         f"-- {entry['principle_id']}, order {entry['order']}{about}, {entry['mode']} by {entry['critic']}: "
         f"{exact[entry['exact']]}, key {entry['key'][:12]}"
     )
+
+
+def _chosen(label: dict[str, Any], response: int) -> str:
+    """Whether the labels, and a choice that is known, say that it is the better one."""
+    p, known = label["p"], label["pair"]["preferred"]
+    said = ["better"] if p is not None and (p > 0.5 if response == 0 else p < 0.5) else []
+    said += ["chosen in the data"] if known == response else []
+    return f", {', '.join(said)}" if said else ""
 
 
 def _number(p: float | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -275,7 +276,9 @@ def locate(reference: str | Path) -> Path:
     names = {path.stem: path for path in sorted(shipped.folder("constitutions").glob("*.yaml"))}
     if reference in names:
         return names[reference]
-    fix = f"use one of {', '.join(names)}, or the path of a file that ends in .yaml"
+    near = [f"{reference}.yaml"] if Path(f"{reference}.yaml").is_file() else get_close_matches(reference, names, n=1)
+    fix = f"did you mean {near[0]!r}? " if near else ""
+    fix += f"use one of {', '.join(names)}, or the path of a file that ends in .yaml"
     raise InputError(f"there is no shipped constitution {reference[:80]!r}", fix=fix)
 
 

@@ -133,7 +133,7 @@ def test_export(folder: Path) -> None:
     assert said["train"] + said["test"] == 2 * 4 and said["left_out"] == 1  # the fused one has margin 0.55
     with pytest.raises(InputError, match=r"no axis 'nope'.*use one of: overall"):
         commands.export(folder / "out", folder / "d", "sft", Keep(), "nope", Silent())
-    with pytest.raises(InputError, match=r"labelling\.json: this artifact is missing"):
+    with pytest.raises(InputError, match=r"this folder holds no labels"):
         commands.export(folder, folder / "e", "sft", Keep(), None, Silent())
 
 

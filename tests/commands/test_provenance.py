@@ -30,6 +30,7 @@ def test_every_prompt_is_the_exact_one_that_was_asked(tmp_path: Path) -> None:
     assert all(entry["messages"][-1]["content"] in critic.asked for entry in shown)
     text = provenance.text(provenance.why(out, "p1"))
     assert text.count("the exact prompt") == 8
+    assert "[first response, better] good reply 1" in text and "[second response] no 1" in text
     assert "P(A) = 0.8000" in text and "good reply 1" in text and "NOT" not in text
 
 
@@ -79,5 +80,5 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     out = run(tmp_path, Fakes(cheap=FakeChat(prefers("good"))))
     with pytest.raises(InputError, match="there is no label 'nope'"):
         provenance.why(out, "nope")
-    with pytest.raises(InputError, match="missing"):
+    with pytest.raises(InputError, match="holds no labels"):
         provenance.why(tmp_path, "p1")

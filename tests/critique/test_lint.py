@@ -242,6 +242,7 @@ def test_the_text_for_people(tmp_path: Path) -> None:
     )
     assert "Fix: define it under `axes`" in lines[0]
     assert lines[-1] == "errors: 1, warnings: 0"
+    assert "did you mean 'helpful'?" in render_text(lint("helpfull"))
     assert render_text(lint("nobody")).startswith("error [not-found] there is no shipped constitution 'nobody'. Fix: ")
 
 
