@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Sampled(NamedTuple):
-    """An update's rollouts and the same as text."""
+    """Rollouts and the same as text."""
 
     rollouts: Rollouts
     replies: list[Reply]
@@ -58,16 +58,20 @@ def sample(
 ) -> Sampled:
     """These rows of one update's completions. Prompts come in freshly shuffled passes over the set; what is drawn for a
     row does not depend on who draws it."""
-    from rlaif.batches import Rollouts
-
     first = (update - 1) * draw.size // draw.group
     chosen = [prompt_at(prompts, first + number // draw.group, draw.seed) for number in rows]
-    ids = [learner.prompt_ids(p.messages) for p in chosen]
-    requests = [
-        RolloutRequest(row, seeds.derive(draw.seed, f"{update}/{number}", "rollout"))
-        for number, row in zip(rows, ids, strict=True)
-    ]
-    drawn = actor.rollout(requests, draw.sampling)
+    seeded = [seeds.derive(draw.seed, f"{update}/{number}", "rollout") for number in rows]
+    return replies_to(chosen, seeded, actor, learner, draw.sampling)
+
+
+def replies_to(
+    prompts: Sequence[Prompt], seeded: Sequence[int], actor: RolloutEngine, learner: PolicyLearner, sampling: Sampling
+) -> Sampled:
+    """One completion of each prompt, drawn with its own seed."""
+    from rlaif.batches import Rollouts
+
+    ids = [learner.prompt_ids(prompt.messages) for prompt in prompts]
+    drawn = actor.rollout([RolloutRequest(row, seed) for row, seed in zip(ids, seeded, strict=True)], sampling)
     rollouts = Rollouts.from_lists(
         prompts=ids,
         completions=[d.token_ids for d in drawn],
@@ -77,7 +81,7 @@ def sample(
     )
     texts = [learner.decode(d.token_ids) for d in drawn]
     lengths = [len(d.token_ids) for d in drawn]
-    return Sampled(rollouts, [Reply(p, text, n) for p, text, n in zip(chosen, texts, lengths, strict=True)])
+    return Sampled(rollouts, [Reply(p, text, n) for p, text, n in zip(prompts, texts, lengths, strict=True)])
 
 
 def prompt_at(prompts: Sequence[Prompt], position: int, seed: int) -> Prompt:
