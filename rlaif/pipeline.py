@@ -166,6 +166,7 @@ def _reward(plan: Plan, engines: Engines, out: Path, lineage: Lineage) -> list[s
         out=out,
         lineage=lineage,
         exploits=[own.at("policy/exploits.jsonl") for own in earlier] if feeds_back(plan.config) else [],
+        audited=[own.at("policy/audited.jsonl") for own in earlier] if heir_of(plan.config) else [],
         previous=str(earlier[-1].at("reward/model")) if earlier else None,
     )
     return reward.run(plan.config.reward, engines, inputs)

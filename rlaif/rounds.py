@@ -90,6 +90,7 @@ def _later(stage: Stage, number: int, config: RunConfig) -> Stage:
     if stage.name == "reward":
         needs.append(in_round("reward/model", number - 1))
         needs += [in_round("policy/exploits.jsonl", earlier) for earlier in before if feeds_back(config)]
+        needs += [in_round("policy/audited.jsonl", earlier) for earlier in before if heir_of(config)]
     return stage._replace(
         name=in_round(stage.name, number),
         needs=tuple(needs),

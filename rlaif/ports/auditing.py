@@ -20,16 +20,17 @@ from rlaif.ports import answers, judging
 from rlaif.ports.asks import Ask, Range
 from rlaif.ports.chat import ChatModel, Sampling
 from rlaif.ports.engines import Engines
+from rlaif.ports.experience import replies_to
 from rlaif.ports.judging import Reading
 from rlaif.ports.learner import PolicyLearner
 from rlaif.ports.processes import Processes, slice_of
-from rlaif.ports.rewards import Reply, Rewards
-from rlaif.ports.rollout import RolloutEngine, RolloutRequest
+from rlaif.ports.rewards import Rewards
+from rlaif.ports.rollout import RolloutEngine
 from rlaif.records import seeds
 from rlaif.records.agreement import Interval
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError, RunHalted
-from rlaif.records.guard import Audit, Exploit, Meters
+from rlaif.records.guard import Audit, Exploit, Meters, Verdict
 from rlaif.records.label import Label
 from rlaif.records.pair import Pair
 from rlaif.records.prompt import Prompt
@@ -50,6 +51,14 @@ class Drawn(NamedTuple):
     proxy: float | None
     cost: float | None
     spread: float | None
+
+
+class Found(NamedTuple):
+    """By an audit, with no rule applied yet; exploits the worst first, verdicts on what is none."""
+
+    audit: Audit
+    exploits: list[Exploit]
+    verdicts: list[Verdict]
 
 
 class Judge(NamedTuple):
@@ -99,9 +108,8 @@ class Auditor:
         """Draw the reference's replies: `actor` still holds its weights."""
         self._reference = self._draw(actor, learner)
 
-    def audit(self, update: int, actor: RolloutEngine, learner: PolicyLearner) -> tuple[Audit, list[Exploit]]:
-        """The audit of the policy whose weights `actor` holds, the same in every process, with no rule applied yet; and
-        the replies that the reward likes better than the reference's and the critic likes less, the worst first."""
+    def audit(self, update: int, actor: RolloutEngine, learner: PolicyLearner) -> Found:
+        """The audit of the policy whose weights `actor` holds, the same in every process."""
         drawn = self._draw(actor, learner)
         found = None if self._judge is None else self._judged(self._judge, update, drawn)
         held = self._processes.gather(found)[0]
@@ -113,34 +121,17 @@ class Auditor:
         return [reply for part in self._processes.gather(self._part(own, actor, learner)) for reply in part]
 
     def _part(self, prompts: Sequence[Prompt], actor: RolloutEngine, learner: PolicyLearner) -> list[Drawn]:
-        from rlaif.batches import Rollouts
-
-        ids = [learner.prompt_ids(prompt.messages) for prompt in prompts]
-        requests = [
-            RolloutRequest(row, seeds.derive(self._seed, prompt.id, "audit"))
-            for row, prompt in zip(ids, prompts, strict=True)
-        ]
-        sampled = actor.rollout(requests, self._sampling)
-        rollouts = Rollouts.from_lists(
-            prompts=ids,
-            completions=[s.token_ids for s in sampled],
-            engine_logprobs=[s.logprobs for s in sampled],
-            finished=[s.finished for s in sampled],
-            pad_id=learner.pad_id,
-        )
+        seeded = [seeds.derive(self._seed, prompt.id, "audit") for prompt in prompts]
+        rollouts, replies = replies_to(prompts, seeded, actor, learner, self._sampling)
         logprobs_B = learner.logprobs(rollouts).sum(1)
         kl_B = logprobs_B - learner.reference_logprobs(rollouts).sum(1)
-        replies = [
-            Reply(prompt, learner.decode(s.token_ids), len(s.token_ids))
-            for prompt, s in zip(prompts, sampled, strict=True)
-        ]
         scores = self._rewards.score(replies)
         spreads = self._rewards.spread(replies)
         return [
             Drawn(
                 text=reply.text,
                 tokens=reply.tokens,
-                finished=sampled[row].finished,
+                finished=bool(rollouts.finished_B[row]),
                 kl=float(kl_B[row]),
                 surprise=-float(logprobs_B[row]),
                 proxy=scores.totals[row],
@@ -150,7 +141,7 @@ class Auditor:
             for row, reply in enumerate(replies)
         ]
 
-    def _judged(self, judge: Judge, update: int, drawn: Sequence[Drawn]) -> tuple[Audit, list[Exploit]]:
+    def _judged(self, judge: Judge, update: int, drawn: Sequence[Drawn]) -> Found:
         pairs = [
             Pair(id=prompt.id, messages=prompt.messages, responses=(own.text, other.text))
             for prompt, own, other in zip(self._prompts, drawn, self._reference, strict=True)
@@ -173,7 +164,10 @@ class Auditor:
             reference=self._meters(self._reference),
             fired=[],
         )
-        return audit, [] if missing else self._exploits(update, labels, drawn)
+        exploits = self._exploits(update, labels, drawn) if labels else []
+        known = {exploit.label.pair.id for exploit in exploits}
+        others = [label for label in labels if label.p is not None and label.pair.id not in known]
+        return Found(audit, exploits, [Verdict(update=update, label=label) for label in others])
 
     def _labels(self, judge: Judge, pairs: Sequence[Pair]) -> tuple[list[Label], str | None]:
         """A label for each pair, or why there are none."""

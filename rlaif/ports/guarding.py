@@ -2,6 +2,7 @@
 
 audits.jsonl       one row an audit
 exploits.jsonl     replies that the reward likes and the critic does not
+audited.jsonl      the critic's labels of all others
 best/HASH-UPDATE/  the policy of the best audit, an ordinary model folder, and of the best before it; HASH is of the
                    settings, so that no other training's is taken for it
 """
@@ -22,11 +23,12 @@ from rlaif.ports.rollout import RolloutEngine
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.files import atomic_folder, read_rows, write_rows
-from rlaif.records.guard import Audit, Exploit, Guard, Rule
+from rlaif.records.guard import Audit, Exploit, Guard, Rule, Verdict
 from rlaif.records.settings import Lineage
 
-R = TypeVar("R", Audit, Exploit)
-AUDITS, EXPLOITS, BEST = "audits.jsonl", "exploits.jsonl", "best"
+R = TypeVar("R", Audit, Exploit, Verdict)
+AUDITS, EXPLOITS, VERDICTS, BEST = "audits.jsonl", "exploits.jsonl", "audited.jsonl", "best"
+OUTPUTS = [AUDITS, EXPLOITS, VERDICTS]
 
 
 class Outcome(NamedTuple):
@@ -101,6 +103,7 @@ class Guardian:
         self._main = main
         self.audits = [row for row in _rows(folder / AUDITS, Audit, "audits") if row.update <= done]
         self._exploits = [row for row in _rows(folder / EXPLOITS, Exploit, "exploits") if row.update <= done]
+        self._verdicts = [row for row in _rows(folder / VERDICTS, Verdict, "audited") if row.update <= done]
 
     @property
     def ended(self) -> bool:
@@ -122,15 +125,17 @@ class Guardian:
         if update % self._guard.every:
             return QUIET
         actor.sync(learner.weights())
-        audit, exploits = self._auditor.audit(update, actor, learner)
+        audit, exploits, verdicts = self._auditor.audit(update, actor, learner)
         fired, before = rules.fired(self._guard.rules, [*self.audits, audit]), self.best
         self.audits.append(audit.model_copy(update={"fired": [rule.name for rule in fired]}))
         self._exploits += exploits
+        self._verdicts += verdicts
         if better := self.best is self.audits[-1]:
             self._keep(self.audits[-1], before, learner)
         if self._main:
             write_rows(self._folder / AUDITS, self._lineage.header("audits"), self.audits)
             write_rows(self._folder / EXPLOITS, self._lineage.header("exploits"), self._exploits)
+            write_rows(self._folder / VERDICTS, self._lineage.header("audited"), self._verdicts)
         if audit.missing is not None:
             self._reporter.line(f"guard: update {update}: the audit is missing: {audit.missing}")
         for rule in fired:

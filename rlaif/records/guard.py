@@ -67,7 +67,7 @@ class Guard(Settings):
     )
     takes_over: bool = Field(
         default=False,
-        description="of feedback: `critic` writes the labels of later rounds, whose models learn from those alone",
+        description="of feedback: `critic` writes the labels of later rounds; those of the run's own count no more",
     )
     max_missing: int = Field(
         default=3, ge=1, description="audits in a row that the critic fails before the run pauses, state kept"
@@ -129,6 +129,13 @@ class Audit(Record):
     policy: Meters
     reference: Meters
     fired: list[str]
+
+
+class Verdict(Record):
+    """A row of `policy/audited.jsonl`: the critic's label of a reply, first, and the reference's; no exploit."""
+
+    update: int
+    label: Label
 
 
 class Exploit(Record):

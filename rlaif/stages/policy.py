@@ -114,7 +114,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     actor = engines.rollout(config.engine or "auto", inputs.model)
     draw = Draw(config.batch_size, group_size(settings), Sampling(config.temperature, config.max_tokens), inputs.seed)
     rows = rows_of(draw, processes := engines.processes)
-    beside = [inputs.out / name for name in (METRICS, guarding.AUDITS, guarding.EXPLOITS)]
+    beside = [inputs.out / name for name in (METRICS, *guarding.OUTPUTS)]
     checkpoints = Checkpoints(inputs.out / "checkpoint", config.algorithm, inputs.lineage, beside)
     done, state = _resume(checkpoints, learner, engines, algorithm.start(settings))
     halt = Halt(inputs.out / "halted", checkpoints, processes)
@@ -156,7 +156,7 @@ def run(config: Config, engines: Engines, inputs: Inputs) -> list[str]:
     save = guardian.restore if guardian and guardian.ended else learner.save
     save(inputs.out / "model")
     engines.close_rollout(actor)
-    return ["model", METRICS, *([guarding.AUDITS, guarding.EXPLOITS] if guardian else [])]
+    return ["model", METRICS, *(guarding.OUTPUTS if guardian else [])]
 
 
 def _learner(config: Config, engines: Engines, inputs: Inputs, algorithm: Algorithm, settings: Any) -> PolicyLearner:

@@ -5,7 +5,7 @@ them, `gate` refuses to go on: optimising against such a model optimises noise.
 
 In later rounds it learns from the labels of all rounds so far, and from the replies that exploited the reward models
 before it, and is compared with the last of those on the earlier rounds' held-out labels: what was learnt shall be kept.
-Where another critic has taken over, its labels alone are learnt, and the two models are compared on those.
+Where the auditing critic has taken over, its labels alone are learnt, those that it wrote in audits too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rlaif.ports.learner import PairTarget
 from rlaif.ports.reporter import Reporter
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.records.files import atomic_folder, read_json, read_rows, write_text
-from rlaif.records.guard import Exploit
+from rlaif.records.guard import Exploit, Verdict
 from rlaif.records.inputs import read_pairs
 from rlaif.records.label import Label
 from rlaif.records.report import RewardSummary
@@ -66,7 +66,8 @@ class Inputs(NamedTuple):
     """Labels of the label stages, those of the newest round last, or a `pairs` file whose rows say which response was
     chosen (human labels).
 
-    exploits: of earlier rounds' guards. previous: folder of the last round's reward model.
+    exploits, audited: of earlier rounds' guards; `audited` where the auditing critic has taken over. previous: folder
+    of the last round's reward model.
     """
 
     labels: Sequence[Path]
@@ -77,12 +78,12 @@ class Inputs(NamedTuple):
     out: Path
     lineage: Lineage
     exploits: Sequence[Path] = ()
+    audited: Sequence[Path] = ()
     previous: str | None = None
 
 
 class Material(NamedTuple):
-    """What is learnt and measured on; the first `earlier` of the held-out labels are those on which the last round's
-    model is compared too."""
+    """What is learnt and measured on; `earlier` of the held-out labels, the first ones, are of earlier rounds."""
 
     labels: Split
     earlier: int
@@ -192,13 +193,13 @@ def _material(config: Config, inputs: Inputs) -> Material:
         InputError: too few labels to train on and to hold out, or none of the axis.
     """
     file = inputs.pairs or inputs.labels[-1]
-    rounds = [read_rows(path, Label, "labels") for path in inputs.labels] or [_chosen(inputs)]
+    audited = [[row.label for row in read_rows(path, Verdict, "audited")] for path in inputs.audited]
+    rounds = [*audited, *(read_rows(path, Label, "labels") for path in inputs.labels)] or [_chosen(inputs)]
     exploits = [row.label for path in inputs.exploits for row in read_rows(path, Exploit, "exploits")]
     parts = [fitting.on_axis(labels, config.axis, file) for labels in (*rounds, exploits) if labels]
     heavy = [x.model_copy(update={"weight": config.exploit_weight * x.weight}) for x in parts.pop()] if exploits else []
     split = fitting.split([x for own in parts for x in own], _usable, file)
-    known = parts[:-1] or parts  # a critic that has just taken over has labelled no earlier round
-    earlier = sum(map(_usable, (x for own in known for x in own if fitting.held_out(x))))
+    earlier = sum(map(_usable, (x for own in parts[:-1] for x in own if fitting.held_out(x))))
     return Material(split, earlier, fitting.parted(heavy, _usable))
 
 
@@ -207,7 +208,7 @@ def _usable(label: Label) -> bool:
 
 
 def _previous_scores(engines: Engines, model: str | None, parts: Material) -> list[float]:
-    """What the last round's model says of held-out replies, two a pair."""
+    """What the last round's model says of the earlier rounds' held-out replies, two a pair."""
     if model is None:
         return []
     rows = fitting.conversations(parts.labels.heldout[: parts.earlier])

@@ -16,7 +16,7 @@ from rlaif.ports.engines import Engines
 from rlaif.records import constitution, usage
 from rlaif.records.errors import InputError
 from rlaif.records.files import file_digest, read_json, read_rows
-from rlaif.records.guard import Exploit
+from rlaif.records.guard import Exploit, Verdict
 from rlaif.records.label import Label
 from rlaif.records.prompt import Message, Prompt
 from rlaif.records.report import Evaluation, RewardSummary
@@ -101,6 +101,9 @@ def test_a_round_goes_on_from_the_policy_before(run: Path) -> None:
 def test_the_next_reward_model_learns_from_all_labels_and_from_exploits(run: Path) -> None:
     exploits = read_rows(run / "policy/exploits.jsonl", Exploit, "exploits")
     assert exploits and all(row.label.p is not None and row.label.p < 0.5 and row.label.votes for row in exploits)
+    verdicts = read_rows(run / "policy/audited.jsonl", Verdict, "audited")
+    audited = [(row.update, row.label.pair.id) for rows in (exploits, verdicts) for row in rows]
+    assert len(set(audited)) == len(audited) == 2 * GUARD["prompts"]  # two audits of all prompts
     first, second = (read_json(run / f"{name}reward/summary.json", RewardSummary) for name in ("", "round-2/"))
     assert first.against_previous is None and first.exploits is None
     assert second.against_previous is not None and second.exploits is not None
@@ -130,7 +133,9 @@ def test_the_auditing_critic_takes_over_the_labels_of_later_rounds(run: Path, wo
     chosen = config.load(world, [*OVERRIDES, "policy.guard.takes_over=true"])
     stages = {stage.name: stage for stage in stages_of(chosen)}
     assert "label/labels.jsonl" not in stages["round-2/reward"].needs
-    assert {"round-2/label/labels.jsonl", "policy/exploits.jsonl"} <= set(stages["round-2/reward"].needs)
+    assert {"round-2/label/labels.jsonl", "policy/exploits.jsonl", "policy/audited.jsonl"} <= set(
+        stages["round-2/reward"].needs
+    )
     timings = execution.execute(chosen, again, Engines(), until="policy")
     redone = [f"round-2/{name}" for name in ("label", "audit", "reward", "policy")]
     assert [t.stage for t in timings if t.seconds is not None] == redone
@@ -140,11 +145,12 @@ def test_the_auditing_critic_takes_over_the_labels_of_later_rounds(run: Path, wo
     ]
     assert critics == [{chosen.critic}, {heir}] and chosen.critic != heir
     exploits = read_rows(again / "policy/exploits.jsonl", Exploit, "exploits")
-    own = len(read_rows(again / "round-2/label/labels.jsonl", Label, "labels"))
+    verdicts = read_rows(again / "policy/audited.jsonl", Verdict, "audited")
+    own = len(read_rows(again / "round-2/label/labels.jsonl", Label, "labels")) + len(verdicts)
     summary = read_json(again / "round-2/reward/summary.json", RewardSummary)
     assert summary.exploits is not None and summary.against_previous is not None
     assert summary.train_pairs + summary.heldout_pairs == own + len(exploits) - summary.exploits.n
-    assert summary.against_previous.n == summary.accuracy.n > 0  # this critic has labelled no earlier round
+    assert 0 < summary.against_previous.n < summary.accuracy.n  # on what was audited in the round before
     assert not any(t.seconds for t in execution.execute(chosen, again, Engines(), until="policy"))
 
 
