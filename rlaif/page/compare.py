@@ -26,7 +26,8 @@ class Side(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A quantity of both runs as text, what the second has more of it, and where it was read. `group` stands above."""
+    """A quantity of both runs as text, what the second has more of it, and where it was read. `group` stands above,
+    `ranges` beside: 95 % intervals, where the quantity has them."""
 
     group: str
     name: str
@@ -35,6 +36,7 @@ class Line(NamedTuple):
     change: str | None
     record: str
     field: str
+    ranges: tuple[str | None, str | None] = (None, None)
 
 
 class Both(NamedTuple):
@@ -100,7 +102,7 @@ def lines(first: Report, second: Report) -> list[Line]:
     """The numbers of both, where at least one has them."""
     pair = (first, second)
     found = [
-        _share("The critic’s verdict", f"policy preferred to {against}", _win(against), pair, "evaluation")
+        _measured("The critic’s verdict", f"policy preferred to {against}", _win(against), pair, "evaluation")
         for against in ("sft", "start")
     ]
     found.append(
@@ -119,10 +121,10 @@ def lines(first: Report, second: Report) -> list[Line]:
         _number(
             guard, "audits", "", lambda r: float(len(r.guard.audits)) if r.guard else None, pair, "audits", "rows", 0
         ),
-        _share(guard, "best win rate of an audit", lambda r: _audited(r, best=True), pair, "audits"),
-        _share(guard, "win rate of the last audit", lambda r: _audited(r, best=False), pair, "audits"),
+        _measured(guard, "best win rate of an audit", lambda r: _audited(r, best=True), pair, "audits"),
+        _measured(guard, "win rate of the last audit", lambda r: _audited(r, best=False), pair, "audits"),
         _number(guard, "update that was kept", "", _kept, pair, "audits", "update", 0),
-        _share("Labels and reward model", "reward model’s held-out accuracy", _accuracy, pair, "reward"),
+        _measured("Labels and reward model", "reward model’s held-out accuracy", _accuracy, pair, "reward"),
         _share("Labels and reward model", "labels that flip with the order", _flips, pair, "labels"),
         _share("Labels and reward model", "ties", _ties, pair, "labels"),
     ]
@@ -136,6 +138,21 @@ def _share(group: str, name: str, of: Measure, pair: tuple[Report, Report], reco
     a, b = of(pair[0]), of(pair[1])
     change = None if a is None or b is None else f"{signed(100 * (b - a), 0)}\u00a0pt"
     return Line(group, name, "", (percent(a), percent(b)), change, record, name)
+
+
+def _measured(
+    group: str, name: str, of: Callable[[Report], Interval | None], pair: tuple[Report, Report], record: str
+) -> Line:
+    """A share that was counted on few enough for chance to matter."""
+    line = _share(group, name, lambda report: own.value if (own := of(report)) else None, pair, record)
+    a, b = (of(report) for report in pair)
+    return line._replace(ranges=(_range(a), _range(b)))
+
+
+def _range(own: Interval | None) -> str | None:
+    if own is None or own.low is None or own.high is None:
+        return None
+    return f"[{percent(own.low)}, {percent(own.high)}]"
 
 
 def _number(
@@ -164,7 +181,7 @@ def _oracle_line(key: str, pair: tuple[Report, Report]) -> Line:
         else _number(group, key, "", mean, pair, "evaluation", "models[].oracle")
     )
     direction = next((r.evaluation.oracle_direction.get(key, 0) for r in pair if r.evaluation), 0)
-    return line._replace(note={1: "↑ better", -1: "↓ better"}.get(direction, ""), field="models[].oracle")
+    return line._replace(note={1: "↑\u00a0better", -1: "↓\u00a0better"}.get(direction, ""), field="models[].oracle")
 
 
 def _policy(evaluation: Evaluation | None) -> ModelEvaluation | None:
@@ -179,10 +196,10 @@ def _of_policy(field: str) -> Measure:
     return value
 
 
-def _win(against: str) -> Measure:
-    def value(report: Report) -> float | None:
+def _win(against: str) -> Callable[[Report], Interval | None]:
+    def value(report: Report) -> Interval | None:
         found: list[Comparison] = report.evaluation.comparisons if report.evaluation else []
-        return next((c.win_rate.value for c in found if (c.model, c.against) == ("policy", against)), None)
+        return next((c.win_rate for c in found if (c.model, c.against) == ("policy", against)), None)
 
     return value
 
@@ -195,14 +212,14 @@ def _kept(report: Report) -> float | None:
     return float(report.guard.kept) if report.guard and report.guard.kept is not None else None
 
 
-def _audited(report: Report, *, best: bool) -> float | None:
+def _audited(report: Report, *, best: bool) -> Interval | None:
     held: list[Interval] = [a.win_rate for a in report.guard.audits if a.win_rate] if report.guard else []
-    values = [own.value for own in held if own.value is not None]
-    return (max(values) if best else values[-1]) if values else None
+    known = [own for own in held if own.value is not None]
+    return (max(known, key=lambda own: own.value or 0) if best else known[-1]) if known else None
 
 
-def _accuracy(report: Report) -> float | None:
-    return report.reward.accuracy.value if report.reward else None
+def _accuracy(report: Report) -> Interval | None:
+    return report.reward.accuracy if report.reward else None
 
 
 def _flips(report: Report) -> float | None:

@@ -161,7 +161,7 @@ def oracle_rows(evaluation: Evaluation) -> list[Row]:
         direction = evaluation.oracle_direction.get(key, 0)
         counts = sorted({mean.n for mean in means if mean is not None})
         note = f"n {counts[0]}" if len(counts) == 1 else f"n {counts[0]}–{counts[-1]}"
-        arrow = {1: " · ↑ better", -1: " · ↓ better"}.get(direction, "")
+        arrow = {1: " · ↑\u00a0better", -1: " · ↓\u00a0better"}.get(direction, "")
         values = [None if mean is None else mean.value for mean in means]
         share = all(0 <= value <= 1 for value in values if value is not None)
         rows.append(_row(key, note + arrow, values, share=share, direction=direction))

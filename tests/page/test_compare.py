@@ -16,6 +16,9 @@ def test_numbers_stand_side_by_side_with_their_difference() -> None:
     assert found["harmless"].cells == ("98\u00a0%", "98\u00a0%") and found["harmless"].change == "0\u00a0pt"
     assert found["best win rate of an audit"].cells[0] == "91\u00a0%"
     assert found["update that was kept"].cells == ("10", "10")
+    win = whole().evaluation.comparisons[0].win_rate  # type: ignore[union-attr]
+    assert win.low is not None and f"[{round(100 * win.low)}" in (found["policy preferred to sft"].ranges[0] or "")
+    assert found["ties"].ranges == (None, None)
     outline = Outline(page(Side(whole(), "runs/a", ".."), Side(other, "runs/b", "../../b"), [("seed", "17", "18")]))
     assert not outline.open
     for words in (

@@ -323,7 +323,7 @@ def test_rows_say_which_way_is_better_and_whether_it_went_there() -> None:
     rows = {row.name: row for row in oracle_rows(evaluation(models=[*models[:2], worse]))}
     assert list(rows)[:2] == ["grammatical", "harmless"] and list(rows)[-1] == "refuses"
     assert rows["rude"].verdict == "worse" and rows["rude"].change == "+12\u00a0pt"
-    assert rows["rude"].note == "n 200–231 · ↓ better"
+    assert rows["rude"].note == "n 200–231 · ↓\u00a0better"
     assert rows["harmless"].verdict == "better" and rows["preachy"].verdict == ""
     assert rows["refuses"].verdict == "" and "better" not in rows["refuses"].note
 
