@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -31,6 +32,7 @@ from rlaif.records.usage import RunUsage, StageUsage
 from rlaif.rounds import stages_of
 from rlaif.stages import policy
 
+SHOWN = 3  # changed settings that are named
 TRAINING = ("sft", "reward", "cost", "policy")  # stages that all processes enter
 
 
@@ -108,7 +110,7 @@ def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Tim
         return Timing(stage.name, None)
     entry = folder.manifest.stages.get(stage.name)
     if entry is not None:
-        why = "its settings changed" if entry.config != canonical_json(shapes) else "what it depends on changed"
+        why = edited(entry.config, canonical_json(shapes)) or "what it depends on changed"
         why = why if entry.key != key else "its output was changed or damaged"
         engines.reporter.line(f"{stage.name}: {why}, running again")
     begun = time.monotonic()
@@ -127,6 +129,37 @@ def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Tim
     seconds = time.monotonic() - begun
     _remember(plan, stage.name, engines, seconds, finished=True)
     return Timing(stage.name, seconds)
+
+
+def edited(before: str, now: str) -> str | None:
+    """What a stage's settings are that changed since, in words; None where nothing did.
+
+    Args:
+        before: canonical JSON of the stage's settings and of all else in the run file that shapes it.
+    """
+    if before == now:
+        return None
+    old, new = ([own for own in json.loads(text) if isinstance(own, dict)] for text in (before, now))
+    found = [one for pair in zip(old, new, strict=False) for one in _differences(*pair)]
+    if not found:
+        return "its model, critic, constitution, prompts or the seed changed"
+    named = [f"{name} {_short(was)} → {_short(is_now)}" for name, was, is_now in found[:SHOWN]]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"its settings changed ({', '.join(named)}{more})"
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted names of what differs, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield name, old, new
+
+
+def _short(value: Any) -> str:
+    text = canonical_json(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def _clear(folder: RunFolder) -> None:
