@@ -5,7 +5,7 @@ is the settings model of one stage, defined beside the stage; unknown keys, wron
 algorithm does not have are errors with file and line.
 
 A relative path in a run file is taken from the folder of that file; where nothing is there, and in `--set`, from the
-current folder.
+current folder. Those of a run folder's own `config.resolved.yaml` begin in the folder that the run was started in.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rlaif.records.guard import Guard
 from rlaif.records.inputs import prompt_source
 from rlaif.records.overrides import apply, from_environment
 from rlaif.records.rewards import RewardTerm
+from rlaif.records.run_folder import started_in
 from rlaif.records.settings import Settings
 from rlaif.stages.audit import Config as AuditConfig
 from rlaif.stages.cost import Config as CostConfig
@@ -41,6 +42,8 @@ from rlaif.stages.revise import Config as ReviseConfig
 from rlaif.stages.reward import Config as RewardConfig
 from rlaif.stages.sample import Config as SampleConfig
 from rlaif.stages.sft import Config as SftConfig
+
+RESOLVED = "config.resolved.yaml"  # in a run folder: the run file with every default
 
 
 class PairsConfig(SampleConfig):
@@ -127,7 +130,7 @@ def load(path: str | Path, overrides: list[str] | None = None, *, algorithms: bo
         InputError: anything is wrong, before any stage runs.
     """
     document = strict_yaml.load(path)
-    _look_beside(document.data, os.path.dirname(path))
+    locate(document.data, Path(path))
     for override in [*from_environment(os.environ).values(), *(overrides or [])]:
         apply(document.data, override)
     config = strict_yaml.validate(document, RunConfig)
@@ -245,6 +248,13 @@ def _engine(document: strict_yaml.Document, name: str, field: str, kind: str) ->
         return resolved
     except InputError as error:
         raise document.error(error.problem, fix=error.fix, field=field) from None
+
+
+def locate(data: dict[str, Any], path: Path) -> None:
+    """Make the relative paths of a run file lead from here. Beside a run folder's own file there are other things of
+    the same names, such as `prompts/train.jsonl`."""
+    folder = started_in(path.parent) if path.name == RESOLVED else path.parent
+    _look_beside(data, "" if folder == Path() else str(folder))  # "" keeps the paths as they are written
 
 
 def _look_beside(data: dict[str, Any], folder: str) -> None:

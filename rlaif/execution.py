@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from rlaif.config import RunConfig, check_axes
+from rlaif.config import RESOLVED, RunConfig, check_axes
 from rlaif.pipeline import NAMES, Plan, Stage
 from rlaif.ports import interrupt
 from rlaif.ports.budget import Budget, parse_price
@@ -71,7 +71,7 @@ def execute(
         if fresh:
             _clear(run_folder)
         usage.read(folder)  # a damaged one is said before anything is asked
-        write_text(folder / "config.resolved.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_text(folder / RESOLVED, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         engines.trackers = [config.tracker] if config.tracker else []
         price = parse_price(config.price) if config.price else None
         engines.budget = Budget(folder / "spend.sqlite", price, config.max_cost)

@@ -145,6 +145,23 @@ def test_paths_are_relative_to_the_run_file(tmp_path: Path, monkeypatch: pytest.
     assert read(Path("run.yaml")).constitution == "own.yaml"
 
 
+def test_a_run_folders_own_file_leads_to_where_the_run_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = run_file(Path("there"))
+    own = Path("there/runs/mine")
+    (own / "prompts").mkdir(parents=True)
+    (own / "train.jsonl").write_text("another file of that name", encoding="utf-8")
+    own = written.rename(own / config.RESOLVED)
+    loaded = read(own)
+    assert (loaded.constitution, loaded.prompts.train) == ("there/own.yaml", "there/train.jsonl")
+    assert loaded.critic == "hf:there/models/mine"
+    monkeypatch.chdir(tmp_path / "there")
+    loaded = read(own.relative_to("there"))
+    assert (loaded.constitution, loaded.prompts.train, loaded.model) == ("own.yaml", "train.jsonl", "models/mine")
+
+
 def test_what_is_not_beside_the_run_file_is_looked_for_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ def config_of(folder: Path) -> RunConfig:
     Raises:
         InputError: the folder is none, or what it names is gone.
     """
-    file = folder / "config.resolved.yaml"
+    file = folder / configs.RESOLVED
     if not file.is_file():
         raise InputError("this is no run folder", file=folder, fix="name one that `rlaif run` wrote, such as runs/NAME")
     return configs.load(file, algorithms=False)

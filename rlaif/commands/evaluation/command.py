@@ -119,7 +119,7 @@ def _looked_up(wanted: Wanted, reporter: Reporter) -> _Match:
     if not who[1:] or not wanted.prompts or constitution is None or critic is None:
         fix = "give --model, --against, --prompts, --constitution and --critic; --run says the last two"
         raise InputError("what to evaluate is not all said", fix=fix)
-    loaded = constitutions.load(constitution)
+    loaded = constitutions.load(constitution) if wanted.constitution or run is None else run.constitution
     critic = str(registry.checked_spec(critic, field="--critic"))
     sets = read_sets(wanted.prompts, wanted.limit)
     outputs = {one.name: read_recorded(one.source, sets) for one in who if one.recorded}

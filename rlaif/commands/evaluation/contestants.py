@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rlaif.config import RunConfig
+from rlaif.config import RESOLVED, RunConfig, locate
 from rlaif.pipeline import Plan, model_folders
 from rlaif.ports import registry
 from rlaif.records import constitution as constitutions
@@ -37,9 +37,11 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: it is none.
     """
-    if not (folder / MANIFEST).is_file() or not (folder / "config.resolved.yaml").is_file():
+    if not (folder / MANIFEST).is_file() or not (folder / RESOLVED).is_file():
         raise InputError("this is no run folder", file=folder, field="--run", fix="name one, such as runs/NAME")
-    config = strict_yaml.validate(strict_yaml.load(folder / "config.resolved.yaml"), RunConfig)
+    document = strict_yaml.load(folder / RESOLVED)
+    locate(document.data, folder / RESOLVED)
+    config = strict_yaml.validate(document, RunConfig)
     labels = folder / "label" / "labelling.json"  # as it was then: the file may have changed
     own = read_json(labels, LabelFolder).constitution if labels.is_file() else constitutions.load(config.constitution)
     return Run(folder, config, own)
