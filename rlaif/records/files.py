@@ -190,13 +190,13 @@ def iterate_rows(path: Path, row_type: type[R], kind: str) -> Iterator[R]:
         raise InputError("this artifact is missing", file=path, fix="run the stage that writes it")
     if path.stat().st_size == 0:
         raise InputError("this artifact is empty", file=path, fix="run the stage that writes it again")
-    with path.open(encoding="utf-8", errors="surrogatepass") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 if number == 1:
                     _check_header(Header.model_validate_json(line), kind, path)
                     continue
-                row = parse_record(row_type, line)
+                row = parse_record(row_type, line.rstrip(b"\n"))
             except ValidationError as error:
                 first = error.errors()[0]
                 field = ".".join(str(part) for part in first["loc"]) or None

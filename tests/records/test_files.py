@@ -86,6 +86,16 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_row_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    files.write_rows(path, HEADER, ROWS)
+    whole = path.read_bytes()
+    for content, line in ((whole + b"\x82\xff\n", 5), (b"\x82\xff" + whole, 1)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"rows\.jsonl:{line}.*damaged row"):
+            files.read_rows(path, Prompt, "prompts")
+
+
 def test_a_torn_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     files.write_rows(path, HEADER, ROWS)
