@@ -95,11 +95,12 @@ def drawing(
             axes.axvline(mark.x, color=TONES[mark.tone], linewidth=1.2, linestyle=dashes)
         for own in series:
             _plot(axes, own)
-        if span is not None:
-            axes.set_ylim(*span)
+        axes.set_ylim(span if span is not None else _span(axes, [y for own in series for y in own.y]))
         _dress(axes, below)
         width, height = size
-        figure.subplots_adjust(left=0.54 / width, right=1 - 0.1 / width, top=1 - 0.18 / height, bottom=0.45 / height)
+        numbers = axes.yaxis.get_major_formatter().format_ticks(list(axes.yaxis.get_majorticklocs()))
+        left = 0.54 + 0.075 * max(0, max(map(len, numbers), default=0) - 6)  # inches; long numbers take more
+        figure.subplots_adjust(left=left / width, right=1 - 0.1 / width, top=1 - 0.18 / height, bottom=0.45 / height)
         written = io.StringIO()
         figure.savefig(written, format="svg", metadata=NO_METADATA)
     return _fit(written.getvalue(), name)
@@ -113,6 +114,20 @@ def reliability_svg(series: Sequence[Series], name: str) -> str:
     values = [y for own in series for y in own.y]
     low = min([0.5, *values]) - 0.02
     return drawing([diagonal, *series], name, below="probability of its side", size=SQUARE, span=(low, 1.02))
+
+
+def _span(axes: Axes, values: Sequence[float]) -> tuple[float, float]:
+    """The axis that matplotlib would take, but without room where no share and no count can be; of a share that never
+    moves, all of it."""
+    if values and 0 <= min(values) == max(values) <= 1:
+        return -0.03, 1.03
+    low, high = axes.get_ylim()
+    edge = 0.02 * (high - low)
+    if low < 0 <= min(values, default=-1.0):
+        low = -edge
+    if high > 1 >= max(values, default=2.0):
+        high = 1 + edge
+    return low, high
 
 
 def _plot(axes: Axes, own: Series) -> None:

@@ -42,6 +42,20 @@ def test_axis_shows_the_range_of_the_values() -> None:
     assert min(values) <= -1 and max(values) >= 40  # the lowest value's tick, and the last updates'
 
 
+@pytest.mark.parametrize("values", [[1.0, 1.0], [0.0, 0.0], [0.9, 1.0], [0.0, 0.1]])
+def test_a_share_has_no_room_above_one_or_below_nothing(values: list[float]) -> None:
+    shown = {text.replace("−", "-") for text in texts(curve_svg([1, 2], values, "a"))} - {"1", "2", "update"}
+    assert shown and all(0 <= float(number) <= 1 for number in shown)
+
+
+def test_long_numbers_are_not_cut_at_the_side() -> None:
+    drawing = curve_svg([0, 1], [0.98925, 0.9900], "a")
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="end"[^>]*>([^<]+)', drawing)
+    assert labels and all(
+        len(text) == 7 and float(x) > 7 * 5 for x, text in labels
+    )  # a digit is 5.4 wide, a point half
+
+
 @pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [1e-9, 2e-9], [-1e300, 1e300], [5e-324, 0.0]])
 def test_odd_values_can_be_drawn(values: list[float]) -> None:
     ElementTree.fromstring(curve_svg(list(range(len(values))), values, "a"))
