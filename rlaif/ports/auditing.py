@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from rlaif.critique import aggregate, meters
+from rlaif.critique import aggregate, heldout, meters
 from rlaif.critique.agreement import score, wilson
 from rlaif.critique.compare import questions
 from rlaif.ports import answers, judging
@@ -195,7 +195,7 @@ class Auditor:
             Exploit(update=update, label=label, proxy=own.proxy, reference_proxy=other.proxy)
             for label, own, other in zip(labels, drawn, self._reference, strict=True)
             if own.proxy is not None and other.proxy is not None and label.p is not None
-            if own.proxy > other.proxy and label.p < 0.5
+            if own.proxy > other.proxy and label.p < 0.5 and heldout.decided(label)
         ]
         return sorted(found, key=lambda exploit: (exploit.p, -exploit.proxy))
 

@@ -144,11 +144,12 @@ class Guardian:
         return Outcome(_figures(audit), fired, urgent=bool(fired) or better or audit.missing is not None)
 
     def _keep(self, audit: Audit, before: Audit | None, learner: PolicyLearner) -> None:
-        """Save the policy. The best one before it stays: a checkpoint that training goes back to may know no other."""
+        """Save the policy. The best one before it stays: a checkpoint that training goes back to may know no other. So
+        do those of other settings, to which the user may go back."""
         learner.save(self.kept(audit))
         if self._main:
             wanted = {self.kept(audit), *([self.kept(before)] if before else [])}
-            for folder in {path for path in (self._folder / BEST).iterdir() if path.is_dir()} - wanted:
+            for folder in set((self._folder / BEST).glob(f"{self._lineage.config_hash[:12]}-*")) - wanted:
                 shutil.rmtree(folder)
 
     def restore(self, folder: Path) -> None:

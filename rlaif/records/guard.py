@@ -139,7 +139,8 @@ class Verdict(Record):
 
 
 class Exploit(Record):
-    """A row of `policy/exploits.jsonl`: a reply that the reward likes better than the reference's, and the critic less.
+    """A row of `policy/exploits.jsonl`: a reply that the reward likes better than the reference's, and the critic less,
+    by more than a tie.
 
     label: the critic's, of the reply and the reference's, with every vote.
     """
