@@ -7,6 +7,9 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
+# Some machines forbid Python to keep compiled modules, and then each of the tests' many processes compiles torch anew.
+export PYTHONDONTWRITEBYTECODE =
+
 # `make -j` runs the targets one by one: they write the same caches and share the cores.
 .NOTPARALLEL:
 .PHONY: help setup quickstart test check static quick docs clean

