@@ -129,6 +129,18 @@ def test_a_failure_is_explained(script: ModuleType, output: str, expected: str) 
     assert output.splitlines()[-1] in explanation
 
 
+def test_compiled_modules_are_kept_where_the_machine_forbids_it(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    program = "import sys; print(sys.dont_write_bytecode)"
+    assert script.run(sys.executable, "-c", program) == "True\n"
+    monkeypatch.setattr(script, "VENV", script.ROOT)  # stands, and is of nobody's making: the set-up goes no further
+    with pytest.raises(script.SetupFailed):
+        script.set_up()
+    assert script.run(sys.executable, "-c", program) == "False\n"
+
+
 @pytest.mark.slow
 def test_an_interrupted_one_is_built_anew_and_a_stopped_one_taken_up(checkout: Path, script: ModuleType) -> None:
     finish(checkout, script)
