@@ -4,8 +4,8 @@ Precedence: `--set` over the environment (`RLAIF_SET_POLICY__UPDATES=20`) over t
 is the settings model of one stage, defined beside the stage; unknown keys, wrong types and settings that the chosen
 algorithm does not have are errors with file and line.
 
-A relative path in a run file is taken from the folder of that file; where nothing is there, and in `--set`, from the
-current folder. Those of a run folder's own `config.resolved.yaml` begin in the folder that the run was started in.
+A relative path is taken from the folder of the run file, in `config.resolved.yaml` from where the run was started;
+where nothing is there, and in `--set`, from the current folder.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rlaif.records import constitution as constitutions
 from rlaif.records import shipped, strict_yaml
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
+from rlaif.records.files import nearest
 from rlaif.records.guard import Guard
 from rlaif.records.inputs import prompt_source
 from rlaif.records.overrides import apply, from_environment
@@ -194,8 +195,8 @@ def named(reference: str) -> Path:
     folder = shipped.folder("examples") / "runs"
     if "/" in reference or not (folder / f"{reference}.yaml").is_file():
         if "/" not in reference and "." not in reference and not Path(reference).exists():
-            known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-            fix = f"use one of {known}, or the path of a file that ends in .yaml"
+            known = sorted(path.stem for path in folder.glob("*.yaml"))
+            fix = f"{registry.suggest(reference, known)}, or the path of a file that ends in .yaml"
             raise InputError(f"there is no shipped run {reference!r}", fix=fix)
         return Path(reference)
     return folder / f"{reference}.yaml"
@@ -251,8 +252,7 @@ def _engine(document: strict_yaml.Document, name: str, field: str, kind: str) ->
 
 
 def locate(data: dict[str, Any], path: Path) -> None:
-    """Make the relative paths of a run file lead from here. Beside a run folder's own file there are other things of
-    the same names, such as `prompts/train.jsonl`."""
+    """Make a run file's paths lead from here. Beside a run folder's own file other things may have the same names."""
     folder = started_in(path.parent) if path.name == RESOLVED else path.parent
     _look_beside(data, "" if folder == Path() else str(folder))  # "" keeps the paths as they are written
 
@@ -364,7 +364,7 @@ def _check_names(document: strict_yaml.Document, config: RunConfig) -> None:
     except InputError as error:
         raise document.error(error.problem, fix=error.fix, field="constitution") from None
     if not found.exists():
-        fix = "correct the path: it is relative to this run file, or to the current folder"
+        fix = nearest(found) or "correct the path: it is relative to this run file, or to the current folder"
         raise document.error(f"there is no constitution file {str(found)!r}", fix=fix, field="constitution")
     for field, reference in (
         ("model", config.model),

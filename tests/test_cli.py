@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rlaif.cli import app
+from rlaif.cli.overview import SECTIONS
 from tests.commandline import Done, rlaif
 
 PAIR = '{"id": "a", "prompt": "Hello?", "responses": ["Hi there, my friend.", "Go away."]}\n'
@@ -93,9 +95,9 @@ def test_relabel_and_why_refuse_what_they_cannot_use(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(PAIR)
     assert label(tmp_path).returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")}
-    refused(rlaif("relabel", "nowhere", cwd=tmp_path), "nowhere", "missing")
+    refused(rlaif("relabel", "nowhere", cwd=tmp_path), "nowhere", "no such folder")
     assert not (tmp_path / "nowhere").exists()
-    refused(rlaif("relabel", ".", cwd=tmp_path), "labelling.json", "missing")
+    refused(rlaif("relabel", ".", cwd=tmp_path), "holds no labels")
     refused(rlaif("relabel", "pairs.jsonl", cwd=tmp_path), "pairs.jsonl")
     for bad, words in (
         ("temperature=0", ("temperature", "greater than 0")),
@@ -111,7 +113,7 @@ def test_relabel_and_why_refuse_what_they_cannot_use(tmp_path: Path) -> None:
     refused(rlaif("relabel", "out", "--constitution", "harmless", cwd=tmp_path), "none of these principles")
     refused(rlaif("relabel", "out", "--constitution", "./nope.yaml", cwd=tmp_path), "nope.yaml")
     refused(rlaif("why", "b", "--in", "out", cwd=tmp_path), "'b'", "labels.jsonl")
-    refused(rlaif("why", "a", cwd=tmp_path), "labelling.json", "missing")
+    refused(rlaif("why", "a", cwd=tmp_path), "holds no labels")
     assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.json*")} == before
     (tmp_path / "out" / "labelling.json").write_text("{}")
     refused(rlaif("relabel", "out", cwd=tmp_path), "labelling.json", "damaged")
@@ -217,6 +219,19 @@ def test_a_real_process(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
+def test_the_help_has_every_command_once_on_a_line_of_its_own(tmp_path: Path) -> None:
+    import typer
+
+    listed = [name for section in SECTIONS.values() for name in section]
+    assert sorted(listed) == sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    lines = rlaif("--help", cwd=tmp_path).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for name, text in ((name, text) for section in SECTIONS.values() for name, text in section.items()):
+        assert any(line.split(maxsplit=1) == [name, text] for line in lines), name
+    lines = rlaif("constitution", "--help", cwd=tmp_path).stdout.splitlines()
+    assert not any(line.endswith("...") for line in lines[1:])
+
+
 def test_help_and_version(tmp_path: Path) -> None:
     assert "quickstart" in rlaif("--help", cwd=tmp_path).stdout
     assert rlaif("--version", cwd=tmp_path).stdout.strip().count(".") == 2
@@ -243,7 +258,7 @@ def test_completion_offers_words_and_loads_little(shell: str, words: str, offere
 
 
 def test_a_reader_that_leaves_is_no_defect(tmp_path: Path) -> None:
-    reader = "(exec 0<&-; sleep 3)"  # is gone before the first line comes
+    reader = "true"  # is gone before the first line comes
     program = f"{sys.executable} -m rlaif constitution show harmless | {reader}; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "141\n" and "Traceback" not in done.stderr

@@ -34,11 +34,13 @@ from rlaif.cli import (
     settings,
     tinyworld,
 )
+from rlaif.cli.overview import Overview
 from rlaif.records.errors import InputError, RunHalted
 from rlaif.terminal import Terminal
 
 app = typer.Typer(
     name="rlaif",
+    cls=Overview,
     help="Align language models with AI feedback: one constitution file to an aligned policy.",
     no_args_is_help=True,
     add_completion=True,

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from rlaif.cli.options import Json, say
+from rlaif.cli.overview import Whole
 from rlaif.terminal import Terminal
 
-app = typer.Typer(help="Look at labels that are there.", no_args_is_help=True)
+app = typer.Typer(cls=Whole, help="Look at labels that are there.", no_args_is_help=True)
 GATE_HELP = (
     "NAME>=NUMBER or NAME<=NUMBER, such as swap_consistency>=0.8 (repeatable). NAME is any figure shown; biases "
     "are compared by their size. Exit code 3 where a gate does not hold."

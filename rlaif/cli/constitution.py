@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from rlaif.cli.options import Critic, Json, Limit, say
+from rlaif.cli.overview import Whole
 from rlaif.terminal import Terminal
 
-app = typer.Typer(help="Write and check constitution files.", no_args_is_help=True)
+app = typer.Typer(cls=Whole, help="Write and check constitution files.", no_args_is_help=True)
 Mode = Annotated[str | None, typer.Option(help="auto, logprob, cot, votes or score.")]
 Paraphrases = Annotated[bool, typer.Option("--paraphrases", help="Ask the principles' rewordings too.")]
 Price = Annotated[str | None, typer.Option(help="US dollars a million tokens, prompt/reply: 0.15/0.60.")]

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from rlaif.cli.options import Critic, Json, Limit, say
+from rlaif.cli.overview import Whole
 from rlaif.terminal import Terminal
 
-app = typer.Typer(help="Measure a critic.", no_args_is_help=True)
+app = typer.Typer(cls=Whole, help="Measure a critic.", no_args_is_help=True)
 
 
 @app.command("test")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import typer
 
 from rlaif.cli.options import Json, RunFile, Sets, say
+from rlaif.cli.overview import Whole
 
-app = typer.Typer(help="What a run file comes to.", no_args_is_help=True)
+app = typer.Typer(cls=Whole, help="What a run file comes to.", no_args_is_help=True)
 
 
 @app.command("show")

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from rlaif.cli.options import OutFolder
+from rlaif.cli.overview import Whole
 
-app = typer.Typer(help="The embedded simulated world.", no_args_is_help=True)
+app = typer.Typer(cls=Whole, help="The embedded simulated world.", no_args_is_help=True)
 
 
 @app.command("train")

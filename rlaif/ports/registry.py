@@ -104,7 +104,7 @@ def check(kind: str, name: str) -> None:
     """
     what = "engine" if kind in ("chat", "rollout") else kind
     if name not in names(kind):
-        raise InputError(f"unknown {what} {name!r}", fix=_suggest(name, names(kind)))
+        raise InputError(f"unknown {what} {name!r}", fix=suggest(name, names(kind)))
     if name in EXTRAS and not installed(name):
         raise InputError(f"the {name} {what} is not installed", fix=EXTRAS[name])
 
@@ -215,6 +215,7 @@ def function(reference: str, *, field: str | None = None) -> Any:
     return found
 
 
-def _suggest(name: str, known: list[str]) -> str:
+def suggest(name: str, known: list[str]) -> str:
+    """The nearest of the known names, and all of them."""
     close = difflib.get_close_matches(name, known, n=1)
     return (f"did you mean {close[0]!r}? " if close else "") + "known: " + ", ".join(known)
