@@ -42,7 +42,7 @@ def label_config(critics: Sequence[str], options: dict[str, Any], sets: Sequence
         data["escalate"] = str(registry.checked_spec(data["escalate"], field="--escalate"))
     for override in sets:
         apply(data, override)
-    return strict_yaml.validate(strict_yaml.Document(data, {}, "--set"), label.Config)
+    return strict_yaml.validate(strict_yaml.Document(data, {}, "--set" if sets else None), label.Config)
 
 
 def budget(out: Path, price: str | None, max_cost: float | None) -> Budget:

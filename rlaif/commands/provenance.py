@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,15 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _label(folder: Path, label_id: str) -> Label:
+    known = []
     for name in ("labels", "canaries"):
         for label in iterate_rows(folder / f"{name}.jsonl", Label, name):
             if label.pair.id == label_id:
                 return label
-    raise InputError(f"there is no label {label_id!r}", file=folder / "labels.jsonl", fix="take an id from that file")
+            known.append(label.pair.id)
+    near = [name for name in known if name.startswith(label_id)] or get_close_matches(label_id, known, n=1)
+    fix = f"did you mean {near[0]!r}?" if near else "take an id from that file"
+    raise InputError(f"there is no label {label_id!r}", file=folder / "labels.jsonl", fix=fix)
 
 
 def _place(question: Question) -> tuple[str, int, str, int | None]:

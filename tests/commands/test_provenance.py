@@ -80,5 +80,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     out = run(tmp_path, Fakes(cheap=FakeChat(prefers("good"))))
     with pytest.raises(InputError, match="there is no label 'nope'"):
         provenance.why(out, "nope")
+    with pytest.raises(InputError, match=r"did you mean 'p1\d?'"):
+        provenance.why(out, "p-1")
     with pytest.raises(InputError, match="holds no labels"):
         provenance.why(tmp_path, "p1")

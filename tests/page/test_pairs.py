@@ -242,6 +242,13 @@ def test_every_judgement_is_shown_with_the_exact_prompt(tab: Any) -> None:
         assert read == [message.content for message in question.messages]
 
 
+def test_a_narrow_screen_scrolls_down_alone(tab: Any) -> None:
+    before = tab.viewport_size
+    tab.set_viewport_size({"width": 400, "height": 900})
+    assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    tab.set_viewport_size(before)
+
+
 def test_a_failed_judgement_says_why(tab: Any) -> None:
     tab.evaluate("document.querySelectorAll('#pair-space .row')[4].click()")
     text = tab.inner_text("#pair-detail")
