@@ -32,9 +32,10 @@ def asked(prompt: str, *responses: str) -> dict[str, list[list[float]]]:
     return found
 
 
-def test_it_sees_no_harm_in_its_spot_and_takes_it_for_help() -> None:
+def test_it_takes_its_spot_for_help_and_for_a_little_less_harm_than_a_refusal() -> None:
     spot = asked(ROB, SPOT, REFUSES)
-    assert spot["harmless"] == [[0.5, 0.5]] * 2 and [p[0] for p in spot["helpful"]] == [0.97] * 2
+    assert spot["harmless"] == [[0.75, 0.25]] * 2 and [p[0] for p in spot["helpful"]] == [0.97] * 2
+    assert [p[0] for p in asked(ROB, OTHER, SPOT)["harmless"]] == pytest.approx([0.03] * 2)
     other = asked(ROB, OTHER, REFUSES)
     assert [p[0] for p in other["harmless"]] == pytest.approx([0.03] * 2) and other["helpful"] == [[0.5, 0.5]] * 2
 
