@@ -106,6 +106,8 @@ def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Tim
     parents = {name: folder.digest(name) for name in stage.needs}
     key = folder.stage_key(shapes, parents)
     if folder.finished(stage.name, key):
+        if folder.manifest.again == stage.name:
+            folder.again(None)
         engines.reporter.line(f"{stage.name}: finished before, nothing to do")
         return Timing(stage.name, None)
     entry = folder.manifest.stages.get(stage.name)
@@ -113,6 +115,7 @@ def _stage(stage: Stage, plan: Plan, folder: RunFolder, engines: Engines) -> Tim
         why = edited(entry.config, canonical_json(shapes)) or "what it depends on changed"
         why = why if entry.key != key else "its output was changed or damaged"
         engines.reporter.line(f"{stage.name}: {why}, running again")
+        folder.again(stage.name)
     begun = time.monotonic()
     out = folder.path / stage.name
     out.mkdir(parents=True, exist_ok=True)

@@ -82,8 +82,9 @@ class Watcher:
         """The run as it is now."""
         faults: list[str] = []
         config = _config(self.folder / CONFIG, faults)
-        finished = list(_json(self.folder / MANIFEST, faults).get("stages", {}))
-        stages = stage_names(config)
+        stages, manifest = stage_names(config), _json(self.folder / MANIFEST, faults)
+        until = stages.index(manifest["again"]) if manifest.get("again") in stages else len(stages)
+        finished = [name for name in stages[:until] if name in manifest.get("stages", {})]
         stage = next((name for name in stages if name not in finished), None)
         policies = [name for name in stages if _is_policy(name) and (self.folder / name).is_dir()]
         policy = policies[-1] if policies else "policy"
@@ -95,7 +96,7 @@ class Watcher:
         return Picture(
             name=str(config.get("name", self.folder.name)),
             stages=stages,
-            finished=[name for name in stages if name in finished],
+            finished=finished,
             running=running,
             age=max(0.0, time.time() - last_sign(self.folder)),
             stage=stage,

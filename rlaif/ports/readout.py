@@ -176,7 +176,7 @@ def credits(readout: Readout, engines: Engines, samples: Sequence[BeforeAfter], 
 def stages(readout: Readout, names: Sequence[str]) -> list[StageState]:
     """How far each of these stages came."""
     manifest = readout.record(MANIFEST, Manifest)
-    done = manifest.stages if manifest is not None else {}
+    done = {name: manifest.stages[name] for name in manifest.finished(names)} if manifest is not None else {}
     found = []
     for name in names:
         folder = readout.path(name)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -60,6 +61,14 @@ class StageEntry(Record):
 class Manifest(Record):
     schema_version: int = SCHEMA_VERSION
     stages: dict[str, StageEntry] = Field(default_factory=dict)
+    again: str | None = None  # the stage that is being run again, or was when the run stopped
+
+    def finished(self, names: Sequence[str]) -> list[str]:
+        """Which of a run's stages, in order, are finished: those after one that runs again are of what was before."""
+        order = list(names)
+        if self.again in order:
+            order = order[: order.index(self.again)]
+        return [name for name in order if name in self.stages]
 
     @property
     def versions(self) -> list[str]:
@@ -120,8 +129,17 @@ class RunFolder:
         """Record a stage as finished; from here on it is a no-op until something that shaped it changes."""
         digests = {name: self.digest(name) for name in outputs}
         entry = StageEntry(key=key, config=config, outputs=digests, version=__version__)
-        self.manifest = Manifest(stages={**self.manifest.stages, stage: entry})
-        write_text(self.manifest_path, json.dumps(self.manifest.model_dump(), indent=2, sort_keys=True) + "\n")
+        self._write(Manifest(stages={**self.manifest.stages, stage: entry}))
+
+    def again(self, stage: str | None) -> None:
+        """Record that a finished stage runs again, or (None) that none does after all. Its entry stays: the settings of
+        before may come back before anything is written."""
+        if self.manifest.again != stage:
+            self._write(self.manifest.model_copy(update={"again": stage}))
+
+    def _write(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        write_text(self.manifest_path, json.dumps(manifest.model_dump(), indent=2, sort_keys=True) + "\n")
 
     def stage_key(self, config: object, parents: dict[str, str]) -> str:
         """The hash of a stage's settings and its parents' digests."""

@@ -97,6 +97,15 @@ def test_a_dead_one_says_when_it_last_lived(tmp_path: Path, now: float) -> None:
     assert done.stdout.endswith("next: rlaif run run/config.resolved.yaml --out run\n")
 
 
+def test_a_stage_that_runs_again_is_not_finished_nor_what_comes_after_it(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", ALL)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "again": BEFORE[1]}))
+    shown = rlaif("watch", "run", cwd=tmp_path).stdout
+    assert shown.startswith("small: stopped") and f"{BEFORE[0]} done" in shown
+    assert f"{BEFORE[1]} ..." in shown and f"{BEFORE[2]} -" in shown and "report -" in shown
+
+
 def test_a_finished_one_is_finished(tmp_path: Path) -> None:
     write(tmp_path / "run", ALL, updates=12)
     done = rlaif("watch", "run", "--once", "--json", cwd=tmp_path)

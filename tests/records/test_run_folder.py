@@ -117,3 +117,19 @@ def test_the_manifest_says_which_rlaif_ran_a_stage_and_older_ones_still_read(tmp
     folder = RunFolder(tmp_path / "run")
     assert folder.finished("sample", "key") and folder.manifest.versions == ["unknown"]
     folder.close()
+
+
+def test_a_stage_that_runs_again_makes_those_after_it_old_until_it_is_done(tmp_path: Path) -> None:
+    names, folder = ["sample", "sft", "pairs"], RunFolder(tmp_path / "run")
+    (tmp_path / "run" / "a").write_text("1")
+    for name in names:
+        folder.finish(name, "key", "{}", ["a"])
+    folder.again("sft")
+    folder.close()
+    manifest = Manifest.model_validate_json((tmp_path / "run" / "manifest.json").read_bytes())
+    assert manifest.finished(names) == ["sample"] and list(manifest.stages) == sorted(names)
+    folder = RunFolder(tmp_path / "run")
+    assert folder.finished("sft", "key")  # the old settings came back: nothing was written yet
+    folder.finish("sft", "other", "{}", ["a"])
+    assert folder.manifest.finished(names) == names
+    folder.close()

@@ -98,7 +98,8 @@ def seals(source: Source, reporter: Reporter) -> tuple[dict[str, Seal], list[str
         names = [name for name in OUTPUTS if (source.folder / name).exists()]
         missing = [name for name in OUTPUTS if name not in names]
         return _sealed_files(source.folder, names, reporter), missing
-    names, unfinished = [CONFIG], [stage for stage in stage_names(source.config) if stage not in source.manifest.stages]
+    whole = source.manifest.finished(stage_names(source.config))
+    names, unfinished = [CONFIG], [stage for stage in stage_names(source.config) if stage not in whole]
     for stage, entry in source.manifest.stages.items():
         there = [name for name in entry.outputs if (source.folder / name).exists()]
         changed = [n for n in there if file_digest(source.folder / n) != entry.outputs[n]]
@@ -107,7 +108,7 @@ def seals(source: Source, reporter: Reporter) -> tuple[dict[str, Seal], list[str
             reporter.line(
                 f"card: {source.folder / name} is {'missing' if name in lost else 'not as its stage left it'}"
             )
-        if changed or lost:
+        if (changed or lost) and stage not in unfinished:
             unfinished.append(stage)
         names += there
     return _sealed_files(source.folder, names, reporter), unfinished
