@@ -206,6 +206,10 @@ def _start(options: dict[str, Any]) -> Any:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weight sync needs the engine in this process
+    if pick_device().type == "cpu":
+        # In spite of `enforce_eager` vLLM compiles what counts ranks, which nobody reads here. It takes 2 s of each
+        # process, more of the first one on a machine, and a C++ compiler, which a machine may lack.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])  # also for what it says while it is imported
     set_num_threads = torch.set_num_threads
     with preserved_random_state(), warnings.catch_warnings():
