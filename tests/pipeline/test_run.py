@@ -106,7 +106,11 @@ def test_a_gate_stops_the_run_before_it_learns_from_the_labels(world: Path, copy
     with pytest.raises(RunHalted, match=r"labelled_share>=1.1 does not hold: 1\.000 \[.*audit\.json.*audit\.require"):
         run(world, copy, 'audit.require=["labelled_share>=1.1"]', learn, until="reward")
     changed = {name for name, digest in artifacts(copy).items() if before[name] != digest}
-    assert changed == {"audit/audit.json", "config.resolved.yaml"}
+    assert changed == {
+        "audit/audit.json",
+        "config.resolved.yaml",
+        "manifest.json",
+    }  # which says that the audit runs again
     assert run(world, copy, 'audit.require=["labelled_share>=0.9"]', learn, until="reward") == ["audit", "reward"]
 
 
