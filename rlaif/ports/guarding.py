@@ -136,8 +136,7 @@ class Guardian:
             write_rows(self._folder / AUDITS, self._lineage.header("audits"), self.audits)
             write_rows(self._folder / EXPLOITS, self._lineage.header("exploits"), self._exploits)
             write_rows(self._folder / VERDICTS, self._lineage.header("audited"), self._verdicts)
-        if audit.missing is not None:
-            self._reporter.line(f"guard: update {update}: the audit is missing: {audit.missing}")
+        self._reporter.line(f"guard: update {update}: {_said(audit)}")
         for rule in fired:
             why = _why(rule, self.audits)
             self._reporter.line(f"guard: update {update}: rule {rule.name} fired: {why}: {rule.then}")
@@ -220,3 +219,17 @@ def _figures(audit: Audit) -> dict[str, float]:
 
 def _rows(path: Path, kind: type[R], name: str) -> list[R]:
     return read_rows(path, kind, name) if path.is_file() else []
+
+
+def _said(audit: Audit) -> str:
+    """An audit in one line."""
+    if audit.missing is not None:
+        return f"the audit is missing: {audit.missing}"
+    win = audit.win_rate
+    won = (
+        "no win rate"
+        if win is None or win.value is None
+        else f"win rate {win.value:.2f} [{win.low:.2f}, {win.high:.2f}]"
+    )
+    paid = "" if audit.proxy is None else f", reward {audit.proxy:.2f}"
+    return f"{won} on {0 if win is None else win.n} prompts{paid}, KL {audit.kl:.2f}"

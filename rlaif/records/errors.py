@@ -15,7 +15,7 @@ class InputError(Exception):
     """A fault in what the user supplied: what is wrong, where, and how to mend it.
 
     Args:
-        problem: what is wrong, one sentence without a final full stop.
+        problem: what is wrong, one sentence; a final full stop, which other libraries' messages have, is dropped.
         fix: what to do about it, one sentence.
         file: the file that holds the fault, if one does.
         line: 1-based line in `file`.
@@ -33,13 +33,13 @@ class InputError(Exception):
         column: int | None = None,
         field: str | None = None,
     ) -> None:
-        self.problem = problem
+        self.problem = problem.rstrip().removesuffix(".")
         self.fix = fix
         self.file = str(file) if file is not None else None
         self.line = line
         self.column = column
         self.field = field
-        super().__init__(problem)
+        super().__init__(self.problem)
 
     def __str__(self) -> str:
         where = self.file or ""

@@ -189,10 +189,14 @@ def test_faults_do_not_decide_the_reading(server: FaultServer, fault: str) -> No
     assert OpenAIChat("m").reading == "logprobs"
 
 
-def test_an_endpoint_that_never_answers_stops_before_anything_is_read(server: FaultServer) -> None:
+def test_an_endpoint_that_never_answers_stops_before_anything_is_read(
+    server: FaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
     server.plan = lambda text, before: "503"
     with pytest.raises(RunHalted, match="does not answer"):
         OpenAIChat("m", attempts=3).option_logprobs(asks(5))
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("rlaif")]
+    assert len(said) == 2 and all("waiting for http://127.0.0.1" in line and "503" in line for line in said)
 
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,13 @@ from rlaif.rounds import stages_of
 from rlaif.testing.scripts import responses
 from tests.pipeline.conftest import write_world
 
-GUARD = {"every": 2, "prompts": 30, "feedback": True, "critic": "scripted:tests.pipeline.test_rounds:prefers_shorter"}
+AUDITED = 30  # prompts
+GUARD = {
+    "every": 2,
+    "prompts": AUDITED,
+    "feedback": True,
+    "critic": "scripted:tests.pipeline.test_rounds:prefers_shorter",
+}
 ATTACK = {"attacker": "scripted:tests.pipeline.test_rounds:attack", "candidates": 12, "keep": 2, "reply_tokens": 4}
 OVERRIDES = [
     "rounds=2",
@@ -103,7 +109,7 @@ def test_the_next_reward_model_learns_from_all_labels_and_from_exploits(run: Pat
     assert exploits and all(row.label.p is not None and row.label.p < 0.5 and row.label.votes for row in exploits)
     verdicts = read_rows(run / "policy/audited.jsonl", Verdict, "audited")
     audited = [(row.update, row.label.pair.id) for rows in (exploits, verdicts) for row in rows]
-    assert len(set(audited)) == len(audited) == 2 * GUARD["prompts"]  # two audits of all prompts
+    assert len(set(audited)) == len(audited) == 2 * AUDITED  # two audits of all prompts
     first, second = (read_json(run / f"{name}reward/summary.json", RewardSummary) for name in ("", "round-2/"))
     assert first.against_previous is None and first.exploits is None
     assert second.against_previous is not None and second.exploits is not None

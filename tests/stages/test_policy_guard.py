@@ -20,7 +20,7 @@ from rlaif.records.prompt import Message
 from rlaif.records.settings import Lineage
 from rlaif.stages import policy
 from rlaif.testing.scripts import responses
-from tests.faults.training import inputs, world
+from tests.faults.training import Heard, inputs, world
 from tests.stages.test_policy import dying
 
 
@@ -66,8 +66,11 @@ def test_audits_are_written_logged_and_change_nothing(folder: Path, tmp_path: Pa
 
 def test_a_rolled_back_run_ends_with_the_best_audited_policy(folder: Path, tmp_path: Path) -> None:
     config = settings({"watch": "kl", "limit": -1e9, "patience": 2, "then": "rollback"})
-    policy.run(config, Engines(), given(folder, tmp_path))
+    said = Heard()
+    policy.run(config, Engines(said), given(folder, tmp_path))
     found = audits(tmp_path)
+    told = [line for line in said.lines if "win rate" in line]
+    assert len(told) == 2 and told[1].startswith("guard: update 4: win rate ") and " on 6 prompts, reward " in told[1]
     assert [audit.update for audit in found] == [2, 4] and found[1].fired == ["kl>-1e+09"]
     top = best(config.guard.rules if config.guard else [], found)
     assert top is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from rlaif.ports import interrupt
 from rlaif.ports.budget import Budget
 from rlaif.ports.chat import Usage
 from rlaif.records.errors import InputError, RunHalted
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_URL = "https://api.openai.com/v1"
 FIRST_WINDOW = 8  # requests in flight before anything is known of the endpoint
@@ -191,6 +194,7 @@ class Transport:
         self.endpoint = endpoint
         self.stop: BaseException | None = None
         self.window = Window(most, size)
+        self._told = 0  # attempts of any request that the user has heard of
         self._timeout = timeout
         self._attempts = attempts
         self._budget = budget
@@ -243,6 +247,7 @@ class Transport:
             wait=_backoff,
             retry=retry_if_exception(lambda fault: type(fault) is Unanswered),
             sleep=self._pause,
+            before_sleep=self._tell,
             reraise=True,
         )
         async for attempt in retrying:
@@ -334,6 +339,12 @@ class Transport:
         self.check()
         while not await self.window.enter():
             self.check()
+
+    def _tell(self, state: RetryCallState) -> None:
+        """One line an attempt, not one a request: an endpoint that is down keeps many waiting."""
+        if state.attempt_number > self._told and state.outcome is not None:
+            self._told = state.attempt_number
+            logger.warning("waiting for %s: %s", self.endpoint.url, state.outcome.exception())
 
     async def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
