@@ -27,9 +27,9 @@ from typing import NamedTuple
 from rlaif import config as configs
 from rlaif import execution
 from rlaif.config import RunConfig
-from rlaif.ports import registry
 from rlaif.ports.engines import Engines
 from rlaif.ports.learner import Conversation
+from rlaif.ports.user_scorer import UserScorer
 from rlaif.records import usage
 from rlaif.records.answer import Answer
 from rlaif.records.base import Record
@@ -135,7 +135,7 @@ def judged(method: str, config: RunConfig, run: Path, timed: Timed) -> Result:
     model = str(run / "policy/model") if METHODS[method] else sft
     written = _replies(method, config, engines, model, run, prompts)
     assert config.evaluate.scorer is not None
-    scorer = registry.function(config.evaluate.scorer)()
+    scorer = UserScorer(config.evaluate.scorer, field="evaluate.scorer")
     answered = [(p, answer) for p, answer in zip(prompts, written, strict=True) if answer.text is not None]
     rows = [evaluate.before_after(prompt, {method: answer}, scorer) for prompt, answer in answered]
     found = evaluate.figures(method, rows, fmean(answer.finished for _, answer in answered), config.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from itertools import islice
 from numbers import Real
@@ -17,6 +16,7 @@ from rlaif.ports.engines import Engines
 from rlaif.ports.judging import Reading
 from rlaif.ports.learner import Conversation, RewardScorer
 from rlaif.ports.processes import Processes
+from rlaif.ports.user_scorer import place
 from rlaif.records.constitution import Constitution
 from rlaif.records.errors import InputError
 from rlaif.records.prompt import Prompt
@@ -195,9 +195,9 @@ class FunctionScorer:
         try:
             value = self._function(given["messages"], reply.text, given["meta"])
         except (Exception, SystemExit) as error:  # sys.exit(0) would look like the end of a run that is done
-            frame = traceback.extract_tb(error.__traceback__)[-1]
+            file, line = place(error)
             problem = f"the reward function {self._term.function!r} raised {type(error).__name__}: {error} {where}"
-            raise InputError(problem, fix=fix, file=frame.filename, line=frame.lineno) from error
+            raise InputError(problem, fix=fix, file=file, line=line, field="policy.rewards") from error
         if isinstance(value, bool) or not isinstance(value, Real) or not _in_range(value):
             said = (
                 object.__repr__(value) if not isinstance(value, str | Real) and value is not None else repr(value)[:80]

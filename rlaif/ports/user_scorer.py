@@ -68,12 +68,17 @@ class UserScorer:
         try:
             return function(*given)
         except (Exception, SystemExit) as error:  # sys.exit(0) would look like the end of a run that is done
-            frames = traceback.extract_tb(error.__traceback__)
-            frame = next((f for f in reversed(frames) if Path(f.filename) != Path(__file__)), None)
             problem = f"the scorer {self._reference!r} {doing}: {type(error).__name__}: {error}"
-            where = {"file": frame.filename, "line": frame.lineno} if frame else {}
-            raise InputError(problem, fix=FIX, field=self._field, **where) from error  # type: ignore[arg-type]
+            file, line = place(error)
+            raise InputError(problem, fix=FIX, field=self._field, file=file, line=line) from error
 
     def _wrong(self, what: str, value: Any, fix: str) -> InputError:
         shown = repr(value)[:80] if isinstance(value, str | dict | Real | None) else object.__repr__(value)
         return InputError(f"the scorer's {what} gave {shown}", fix=fix, field=self._field)
+
+
+def place(error: BaseException) -> tuple[str | None, int | None]:
+    """File and line where a user's code failed; None where it was not entered, as by a call that does not fit it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((f for f in reversed(frames) if Path(f.filename).parent != Path(__file__).parent), None)
+    return (frame.filename, frame.lineno) if frame else (None, None)

@@ -133,6 +133,12 @@ def test_a_function_that_would_end_the_process_is_named_too(tmp_path: Path, monk
         rewards(tmp_path, {"kind": "function", "function": f"{HERE}:foul"}).score([reply("a", "train-7")])
 
 
+def test_a_function_of_other_arguments_is_not_told_as_a_fault_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="raised TypeError") as caught:
+        rewards(tmp_path, {"kind": "function", "function": f"{HERE}:even"}).score([reply("a", "train-7")])
+    assert caught.value.file is None and caught.value.field == "policy.rewards"
+
+
 def test_a_function_that_is_not_there_is_found_out_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing_here"):
         rewards(tmp_path, {"kind": "function", "function": f"{HERE}:nothing_here"})
