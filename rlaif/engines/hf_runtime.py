@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, DynamicCache
 
+from rlaif.engines.kv_cache import roomy_cache
 from rlaif.engines.token_model import pick_device, pick_dtype
 from rlaif.engines.tokens import load_config
 from rlaif.ports.chat import Sampling
@@ -143,7 +144,7 @@ class HfModel:
         uniforms_BT = torch.stack([_uniforms(request.seed, steps) for request in requests]).to(self.device)
         room_B = room_B.to(self.device)
         batch = self._pad([request.prompt_ids for request in requests])
-        cache = DynamicCache()
+        cache = roomy_cache()
         ids_BT = torch.zeros(B, steps, dtype=torch.long, device=self.device)
         logprobs_BT = torch.zeros(B, steps, device=self.device)
         stopped_B = torch.zeros(B, dtype=torch.bool, device=self.device)
