@@ -43,9 +43,10 @@ from rlaif.terminal import Terminal
 
 N = 16
 PAIRS = 2000
+BEST = f"best-of-{N}"
 METHODS = {  # to the run file of its policy stage; the first two have none
     "sft": None,
-    f"best-of-{N}": None,
+    BEST: None,
     "superhf": "superhf",
     "rloo": "rloo",
     "ppo": "ppo",
@@ -106,17 +107,18 @@ def result(method: str, seed: int, folder: Path, engine: str, more: Sequence[str
     if method in APART:
         assert file is not None
         config, run = configs.load(configs.named(file), [*overrides, f"{critic}scorer"]), folder / method
-        return judged(method, config, run, trained(config, run))
+        timed = trained(config, run)
+        return judged(method, config, run, run / "policy/model", timed)
     base = folder / "base"
     config, run = configs.load(configs.named("ppo"), [*overrides, f"{critic}critic"]), base
     execution.execute(config, base, Engines(Terminal()), until="reward")
-    timed = Timed(None, None)
+    model, timed = run / "sft/model", Timed(None, None)
     if file is not None:
         config, run = configs.load(configs.named(file), [*overrides, f"{critic}critic"]), folder / method
         if not (run / "manifest.json").is_file():
             shutil.copytree(base, run, dirs_exist_ok=True, ignore=shutil.ignore_patterns("logs"))
-        timed = trained(config, run)
-    return judged(method, config, run, timed)
+        model, timed = run / "policy/model", trained(config, run)
+    return judged(method, config, run, model, timed)
 
 
 def trained(config: RunConfig, run: Path) -> Timed:
@@ -128,37 +130,35 @@ def trained(config: RunConfig, run: Path) -> Timed:
     return Timed(usage.read(run).stages["policy"].seconds, round(cpu, 1) if fresh else None)
 
 
-def judged(method: str, config: RunConfig, run: Path, timed: Timed) -> Result:
-    """A method's held-out replies, as the oracle sees them, and how far the policy went for them."""
+def judged(method: str, config: RunConfig, run: Path, model: Path, timed: Timed) -> Result:
+    """A method's held-out replies, as the oracle sees them, and how far its model went from the SFT policy for them."""
     prompts = read_rows(run / "prompts/test.jsonl", Prompt, "prompts")
-    engines, sft = Engines(Terminal()), str(run / "sft/model")
-    model = str(run / "policy/model") if METHODS[method] else sft
-    written = _replies(method, config, engines, model, run, prompts)
+    engines, sft = Engines(Terminal()), run / "sft/model"
+    written = _replies(method, config, engines, str(model), run, prompts)
     assert config.evaluate.scorer is not None
     scorer = UserScorer(config.evaluate.scorer, field="evaluate.scorer")
     answered = [(p, answer) for p, answer in zip(prompts, written, strict=True) if answer.text is not None]
     rows = [evaluate.before_after(prompt, {method: answer}, scorer) for prompt, answer in answered]
     found = evaluate.figures(method, rows, fmean(answer.finished for _, answer in answered), config.seed)
     own = [Conversation(row.messages, row.replies[method]) for row in rows]
-    is_bound = METHODS[method] is None and method != "sft"
-    kl = evaluate.bound(N).kl_bound if is_bound else 0.0
-    if METHODS[method]:
+    kl = evaluate.bound(N).kl_bound if method == BEST else 0.0
+    if model != sft:
         ended = [answer.finished for _, answer in answered]
-        found_kl = evaluate.divergence(engines, model, sft, own, ended, config.evaluate.temperature)
+        found_kl = evaluate.divergence(engines, str(model), str(sft), own, ended, config.evaluate.temperature)
         assert found_kl is not None  # the run files sample
         kl = found_kl
     cost = run / "cost/model"
     costs = engines.learner("reward_scorer", model=str(cost)).score(own) if cost.is_dir() else []
     engines.close()
     harm = fmean(1 / (1 + math.exp(-cost)) for cost in costs) if costs else None
-    return _as_result(found, kl, is_bound, harm, timed)
+    return _as_result(found, kl, method == BEST, harm, timed)
 
 
 def _replies(
     method: str, config: RunConfig, engines: Engines, model: str, run: Path, prompts: Sequence[Prompt]
 ) -> list[Answer]:
     """One reply a prompt."""
-    n = N if method == f"best-of-{N}" else 1
+    n = N if method == BEST else 1
     store = AnswerStore(run.parent / f"{method}.sqlite")
     spec = f"{config.engine}:{model}"
     drawn = evaluate.draw(config.evaluate, engines, spec, prompts, config.seed, store, method, n)
