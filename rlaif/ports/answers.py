@@ -144,7 +144,8 @@ class Asking:
             example = f" The last one: {reason}." if reason else ""
             raise RunHalted(
                 f"{self._what}: {failed} of {of} failed, more than the allowed {self._max_failure_rate:.0%}.{example} "
-                "Answers so far are stored; run the same command again after mending it, or raise max_failure_rate"
+                "Answers so far are stored; run the same command again after mending it, or raise max_failure_rate "
+                "where it can be set"
             )
 
     def _through_store(
