@@ -211,9 +211,9 @@ def interval(values: Sequence[float], digits: int) -> str:
         return "–"
     mean = fmean(values)
     if len(values) == 1 or len(set(values)) == 1:
-        return f"{mean:.{digits}f}"
+        return f"{round(mean, digits) + 0.0:.{digits}f}"  # no "-0.0"
     apart = T975[len(values) - 2] * stdev(values) / math.sqrt(len(values))
-    return f"{mean:.{digits}f} [{mean - apart:.{digits}f}, {mean + apart:.{digits}f}]"
+    return f"{round(mean, digits) + 0.0:.{digits}f} [{mean - apart:.{digits}f}, {mean + apart:.{digits}f}]"
 
 
 if __name__ == "__main__":

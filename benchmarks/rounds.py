@@ -39,6 +39,7 @@ def result(count: int, seed: int, folder: Path) -> Result:
     """Run what is missing of so many rounds, and judge the last policy's held-out replies."""
     overrides = [f"seed={seed}", "engine=hf", "critic=hf:tinyworld/critic", "revise.model=hf:tinyworld/reviser"]
     overrides += [f"rounds={count}", f"pairs.prompts={PAIRS // count}", f"policy.updates={UPDATES // count}"]
+    overrides += ['audit.require=["failure_rate<=0.05"]']  # pairs of a better policy are harder to tell apart
     config, run = configs.load(configs.named("ppo"), overrides), folder / f"rounds-{count}"
     timed = trained(config, run)
     last = run if count == 1 else run / f"round-{count}"
@@ -48,7 +49,7 @@ def result(count: int, seed: int, folder: Path) -> Result:
 def table(folder: Path, seeds: list[int]) -> str:
     """In Markdown."""
     lines = [
-        "| seed | rounds | harmless, % | helpful, % | KL to the SFT policy, nats |",
+        "| seed | rounds | harmless, % | helpful, % | KL from SFT, nats |",
         "| --- | --- | --- | --- | --- |",
     ]
     gains = []
