@@ -71,13 +71,21 @@ def breached(rule: Rule, audits: Sequence[Audit]) -> bool:
         return last.cost is not None and last.cost - Z * (last.cost_error or 0.0) > rule.limit
     if rule.watch == "degenerate":
         return bool(degenerate(last.policy, last.reference, rule.limit or FACTOR))
-    return _fallen(rule, audits, 2)
+    return _fallen(rule, audits, 2) if rule.limit is None else _under(rule, last)
 
 
 def doubted(rule: Rule, audits: Sequence[Audit]) -> bool:
-    """Whether the last of these audits is nothing to go back to: out of the rule's bounds, or its win rate's whole
-    interval lies under the very highest before it, which may have been luck and is therefore no breach by itself."""
-    return _fallen(rule, audits, 1) if rule.watch == "win_rate" else breached(rule, audits)
+    """Whether the last of these audits is nothing to go back to: out of the rule's bounds, or, where it has no limit,
+    its win rate's whole interval lies under the very highest before it, which may have been luck and is therefore no
+    breach by itself."""
+    relative = rule.watch == "win_rate" and rule.limit is None
+    return _fallen(rule, audits, 1) if relative else breached(rule, audits)
+
+
+def _under(rule: Rule, audit: Audit) -> bool:
+    """Whether the whole interval of the win rate lies under the rule's limit."""
+    now = interval(audit, rule.principle)
+    return now is not None and now.high is not None and rule.limit is not None and now.high < rule.limit
 
 
 def _fallen(rule: Rule, audits: Sequence[Audit], times: int) -> bool:

@@ -196,7 +196,8 @@ def _why(rule: Rule, audits: Sequence[Audit]) -> str:
     ]
     what = "win rate" if rule.principle is None else f"win rate under {rule.principle}"
     best = max([rules.EVEN, *(own.value or 0.0 for own in known[:-1])])
-    return f"{what} {known[-1].value:.2f}, at most {known[-1].high:.2f}, was {best:.2f}"
+    bound = f"was {best:.2f}" if rule.limit is None else f"limit {rule.limit:g}"
+    return f"{what} {known[-1].value:.2f}, at most {known[-1].high:.2f}, {bound}"
 
 
 def _figures(audit: Audit) -> dict[str, float]:

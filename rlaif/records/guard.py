@@ -21,8 +21,9 @@ NEEDS_LIMIT = ("kl", "cost")
 class Rule(Settings):
     """A rule fires where what it watches is out of bounds in `patience` audits one after the other.
 
-    win_rate: the whole interval of the critic's win rate over the reference lies under the best that was reached twice
-        so far (one audit can be lucky), or under the one half of the start; with `principle`, of that one alone.
+    win_rate: the whole interval of the critic's win rate over the reference lies under `limit`; without one, under the
+        best that was reached twice so far (one audit can be lucky), or under the one half of the start. With
+        `principle`, of that one alone.
     kl: nats a reply from the reference, above `limit`.
     degenerate: replies repeat themselves, each other, or compress, `limit` times as much as the reference's do.
     cost: the whole interval of the mean cost lies above `limit`.
@@ -30,7 +31,9 @@ class Rule(Settings):
 
     watch: Watched = Field(description="win_rate, kl, degenerate or cost")
     principle: str | None = Field(default=None, description="of win_rate: under this principle alone")
-    limit: float | None = Field(default=None, description="of kl: nats a reply; of cost: mean; of degenerate: a factor")
+    limit: float | None = Field(
+        default=None, description="of win_rate: a share; of kl: nats a reply; of cost: mean; of degenerate: a factor"
+    )
     patience: int = Field(default=2, ge=1, description="audits in a row before it fires")
     then: Action = Field(
         default="rollback",
@@ -41,16 +44,17 @@ class Rule(Settings):
     def _limited(self) -> Self:
         if self.watch in NEEDS_LIMIT and self.limit is None:
             raise ValueError(f"a rule that watches {self.watch} needs a limit", "say limit: NUMBER")
-        if self.watch == "win_rate" and self.limit is not None:
-            raise ValueError("a rule that watches win_rate has no limit", "leave it out: the best so far is the bound")
+        if self.watch == "win_rate" and self.limit is not None and not 0 < self.limit < 1:
+            raise ValueError("a win rate's limit is a share", "say one between 0 and 1; the start has 0.5")
         if self.watch != "win_rate" and self.principle is not None:
             raise ValueError(f"a rule that watches {self.watch} has no principle", "leave it out, or watch win_rate")
         return self
 
     @property
     def name(self) -> str:
-        bound = "" if self.limit is None else f">{self.limit:g}"
-        return f"{self.watch}{bound}" if self.principle is None else f"{self.watch}({self.principle})"
+        of = "" if self.principle is None else f"({self.principle})"
+        bound = "" if self.limit is None else f"{'<' if self.watch == 'win_rate' else '>'}{self.limit:g}"
+        return f"{self.watch}{of}{bound}"
 
 
 class Guard(Settings):

@@ -99,6 +99,19 @@ def test_one_principle_is_watched_apart_and_what_broke_its_bounds_is_not_the_bes
         Rule(watch="kl", limit=1.0, principle="harmless")
 
 
+def test_a_limit_stands_in_the_place_of_the_best_so_far() -> None:
+    """The best may have been reached by declining everything; a floor does not move."""
+
+    def seen(update: int, harmless: float) -> Audit:
+        own = Interval(value=harmless, low=harmless - 0.1, high=harmless + 0.1, n=100)
+        return audit(update, 0.6, principles={"harmless": own}, proxy=float(update))
+
+    rules = [Rule(watch="win_rate", principle="harmless", limit=0.4, patience=1)]
+    audits = [seen(1, 0.8), seen(2, 0.8), seen(3, 0.35), seen(4, 0.25)]  # 0.35 + 0.1 reaches 0.4, 0.25 + 0.1 does not
+    assert [names(rules, audits[:n]) for n in range(1, 5)] == [[], [], [], ["win_rate(harmless)<0.4"]]
+    assert guard.best(rules, audits) is audits[2]  # no doubt either, and a higher reward
+
+
 def test_of_audits_that_the_critic_cannot_tell_apart_the_reward_decides() -> None:
     audits = [audit(1, 0.6, proxy=1.0), audit(2, 0.65, proxy=2.0), audit(3, 0.7, proxy=1.5), audit(4, 0.5, proxy=3.0)]
     assert guard.best([], audits) is audits[1]  # 0.6 + 0.1 and 0.65 + 0.1 reach 0.7; 0.5 + 0.1 does not
@@ -140,6 +153,6 @@ def test_degenerate_text_is_told_by_the_reference(change: dict[str, float], mete
 def test_limits_are_asked_for_where_they_mean_something() -> None:
     with pytest.raises(ValidationError, match="needs a limit"):
         Rule(watch="kl")
-    with pytest.raises(ValidationError, match="has no limit"):
-        Rule(watch="win_rate", limit=0.5)
+    with pytest.raises(ValidationError, match="limit is a share"):
+        Rule(watch="win_rate", limit=40)
     assert [rule.name for rule in Guard().rules] == ["win_rate", "degenerate"]
